@@ -1,0 +1,233 @@
+"""Settings: defaults, where values come from, and the one line that a wrong one gets."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from fasterstore import settings
+from fasterstore.settings import SETTINGS, Settings, SettingsError, load
+
+ROOT = Path(__file__).resolve().parents[2]
+OWN_SECRET = "correct-horse-battery"
+
+
+def error_of(**environ: str) -> str:
+    with pytest.raises(SettingsError) as caught:
+        load(environ)
+    return str(caught.value)
+
+
+def test_an_empty_environment_gives_the_documented_defaults() -> None:
+    loaded = load({}, cores=3)
+    assert dataclasses.asdict(loaded) == {
+        "bind_addr": ("0.0.0.0", 9000),
+        "advertise_addr": "http://127.0.0.1:9000",
+        "data_dir": "./data",
+        "auth_enabled": True,
+        "access_key": "faster",
+        "secret_key": "faster-secret-key",
+        "admin_access_key": "faster",
+        "admin_secret_key": "faster-secret-key",
+        "internal_token": "internal-replication-token",
+        "rate_limit_per_sec": 20_000,
+        "cache_capacity_bytes": 256 * 2**20,
+        "cache_object_max_bytes": 2_097_152,
+        "small_object_threshold_bytes": 262_144,
+        "segment_target_bytes": 512 * 2**20,
+        "metadata_compact_interval_secs": 60,
+        "storage_compact_interval_secs": 120,
+        "multipart_ttl_secs": 86_400,
+        "max_request_bytes": 134_217_728,
+        "request_timeout_secs": 60,
+        "log_json": True,
+        "workers": 3,
+        "verify_reads": "true",
+        "region": "us-east-1",
+        "min_free_bytes": 256 * 2**20,
+        "metrics_token": None,
+        "buckets": (),
+        "region_was_set": False,
+        "keys_origin": "built-in",
+        "warnings": (),
+    }
+
+
+def test_workers_default_to_the_cores_there_are() -> None:
+    assert load({}).workers >= 1
+    assert load({"FS_WORKERS": "0"}).workers == 0
+
+
+def test_an_empty_value_counts_as_unset() -> None:
+    empty = dict.fromkeys((setting.name for setting in SETTINGS), "")
+    assert load(empty, cores=2) == load({}, cores=2)
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        ("127.0.0.1:9000", "127.0.0.1", 9000),
+        ("[::]:9000", "::", 9000),
+        ("[::1]:0", "::1", 0),
+        ("localhost:80", "localhost", 80),
+        (":9000", "0.0.0.0", 9000),
+    ],
+)
+def test_a_bind_address_is_taken_apart(text: str, host: str, port: int) -> None:
+    bound = load({"FS_BIND_ADDR": text}).bind_addr
+    assert (bound.host, bound.port, bound.is_ipv6) == (host, port, ":" in host)
+    assert str(bound) == (f"0.0.0.0{text}" if text.startswith(":") else text)
+
+
+WRONG = [
+    ("FS_BIND_ADDR", ["9000", "::9000x", "[::]", "0.0.0.0", "1.2.3.4:70000", "300.1.1.1:1", "[1.2.3.4]:1", "::1:9000"]),
+    ("FS_BIND_ADDR", ["a b:1", "h:-1", "h:+1"]),
+    ("FS_ADVERTISE_ADDR", ["localhost:9000", "ftp://h", "http://", "http://h/path", "http://u:p@h", "http://h:99999", "http://h?q"]),
+    ("FS_DATA_DIR", [" ", "a\nb"]),
+    ("FS_AUTH_ENABLED", ["maybe", "truee", "2"]),
+    ("FS_ACCESS_KEY", ["a/b", "a b", "a,b", "a=b", "é", "x" * 129, "a\nb"]),
+    ("FS_SECRET_KEY", ["short", "has a blank", "x" * 257, "line\nbreak1"]),
+    ("FS_RATE_LIMIT_PER_SEC", ["-1", "1.5", "ten", "1e3", "0x10", "٣", "1_000"]),
+    ("FS_SEGMENT_TARGET_SIZE_MB", ["0", "65537"]),
+    ("FS_MAX_REQUEST_BYTES", ["0", "5GB", "9999999999999999999999"]),
+    ("FS_REQUEST_TIMEOUT_SECS", ["0", "86401"]),
+    ("FS_WORKERS", ["-1", "257", "all"]),
+    ("FS_VERIFY_READS", ["yes", "stric"]),
+    ("FS_REGION", ["eu west", "a/b", "x" * 65]),
+    ("FS_METRICS_TOKEN", ["a b", "a\tb"]),
+    ("FS_BUCKETS", ["Upper", "ab", "a..b-c", "under_score", "good-one,-bad", "x" * 64, "metrics", "good-one,healthz", "192.168.0.1"]),
+]
+
+
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in WRONG for text in texts])
+def test_a_wrong_value_is_one_line_with_name_value_and_what_is_allowed(name: str, text: str) -> None:
+    line = error_of(**{name: text})
+    row = next(setting for setting in SETTINGS if setting.name == name)
+    assert line.splitlines() == [line]
+    assert line.startswith(f"{name}=")
+    assert row.allowed in line
+    if row.secret:
+        assert text not in line
+    else:
+        assert repr(text)[1:60].rstrip("'") in line
+
+
+@pytest.mark.parametrize("name", ["FS_ENCRYPTION_KEY_BASE64", "FS_TLS_CERT_PATH", "FS_TLS_KEY_PATH", "FS_REPLICATION_PEERS"])
+def test_what_is_not_built_stops_the_start_and_is_never_ignored(name: str) -> None:
+    line = error_of(**{name: "some-value"})
+    assert line.startswith(f"{name}=")
+    assert "not built" in line
+    assert ("some-value" in line) is (name != "FS_ENCRYPTION_KEY_BASE64")
+
+
+def test_an_encryption_key_by_file_stops_the_start_too(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("AAAA\n")
+    assert "not built" in error_of(FS_ENCRYPTION_KEY_BASE64_FILE=str(tmp_path / "key"))
+
+
+@pytest.mark.parametrize("row", [row for row in SETTINGS if row.secret and row.built], ids=lambda row: row.name)
+def test_each_secret_can_come_from_a_file(row: settings.Setting, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text(OWN_SECRET + "\n")
+    loaded = load({f"{row.name}_FILE": str(tmp_path / "secret")})
+    assert getattr(loaded, row.field) == OWN_SECRET
+    assert loaded.warnings == ()
+
+
+def test_a_secret_file_that_is_missing_empty_or_binary_is_named(tmp_path: Path) -> None:
+    (tmp_path / "empty").write_text("\n")
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    for name in ("missing", "empty", "binary", "."):
+        path = str(tmp_path / name)
+        line = error_of(FS_SECRET_KEY_FILE=path)
+        assert line.startswith("FS_SECRET_KEY_FILE=") and path.removesuffix("/.") in line and len(line.splitlines()) == 1
+
+
+def test_a_secret_given_in_both_ways_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text(OWN_SECRET)
+    line = error_of(FS_SECRET_KEY="another-secret", FS_SECRET_KEY_FILE=str(tmp_path / "secret"))
+    assert "only one" in line and "another-secret" not in line and OWN_SECRET not in line
+
+
+def test_keys_come_from_aws_then_minio_names_when_the_pair_is_unset() -> None:
+    aws = {"AWS_ACCESS_KEY_ID": "aws-key", "AWS_SECRET_ACCESS_KEY": "aws-secret-1"}
+    minio = {"MINIO_ROOT_USER": "minio", "MINIO_ROOT_PASSWORD": "minio-secret-1"}
+    both = load({**minio, **aws})
+    assert (both.access_key, both.secret_key) == ("aws-key", "aws-secret-1")
+    assert both.keys_origin == "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+    only_minio = load(minio)
+    assert (only_minio.access_key, only_minio.admin_access_key, only_minio.admin_secret_key) == ("minio", "minio", "minio-secret-1")
+    own = load({**minio, **aws, "FS_ACCESS_KEY": "mine", "FS_SECRET_KEY": OWN_SECRET})
+    assert (own.access_key, own.secret_key, own.keys_origin) == ("mine", OWN_SECRET, "FS_ACCESS_KEY and FS_SECRET_KEY")
+
+
+def test_half_a_fallback_pair_is_not_taken_and_says_so() -> None:
+    loaded = load({"AWS_ACCESS_KEY_ID": "aws-key"})
+    assert loaded.access_key == "faster"
+    assert any("AWS_SECRET_ACCESS_KEY" in line for line in loaded.warnings)
+
+
+def test_a_wrong_fallback_is_named_by_the_variable_that_was_set() -> None:
+    line = error_of(MINIO_ROOT_USER="minio", MINIO_ROOT_PASSWORD="short")
+    assert line.startswith("MINIO_ROOT_PASSWORD=***") and "short" not in line
+
+
+def test_an_access_key_without_its_secret_warns() -> None:
+    loaded = load({"FS_ACCESS_KEY": "mine"})
+    assert loaded.uses_built_in_secret
+    assert any("FS_SECRET_KEY" in line for line in loaded.warnings)
+
+
+def test_the_built_in_secret_is_judged_by_value() -> None:
+    assert load({}).uses_built_in_secret
+    assert load({"FS_ACCESS_KEY": "other", "FS_SECRET_KEY": "faster-secret-key"}).uses_built_in_secret
+    own = load({"FS_SECRET_KEY": OWN_SECRET})
+    assert not own.uses_built_in_secret and not own.admin_uses_built_in_secret
+    assert load({"FS_SECRET_KEY": OWN_SECRET, "FS_ADMIN_SECRET_KEY": "faster-secret-key"}).admin_uses_built_in_secret
+    assert own.uses_built_in_internal_token
+    assert not load({"FS_INTERNAL_TOKEN": OWN_SECRET}).uses_built_in_internal_token
+
+
+def test_region_was_set_tells_a_given_default_from_none() -> None:
+    assert load({"FS_REGION": "us-east-1"}).region_was_set
+    assert not load({}).region_was_set
+
+
+def test_buckets_are_a_list_without_repeats() -> None:
+    assert load({"FS_BUCKETS": " one-bucket, two.bucket ,,one-bucket"}).buckets == ("one-bucket", "two.bucket")
+
+
+def test_an_unknown_name_warns_and_names_what_was_meant() -> None:
+    warnings = load({"FS_WORKER": "2", "FS_SOMETHING_ELSE": "secret-content", "PATH": "/bin", "FSX": "1"}).warnings
+    assert len(warnings) == 2
+    assert any("FS_WORKER " in line and "FS_WORKERS" in line for line in warnings)
+    assert all("secret-content" not in line for line in warnings)
+
+
+def test_the_names_of_scripts_and_load_generator_do_not_warn() -> None:
+    names = ("FS_ENDPOINT", "FS_BUCKET", "FS_OBJECTS", "FS_SIZE_BYTES", "FS_CONCURRENCY")
+    assert load(dict.fromkeys(names, "1")).warnings == ()
+
+
+def test_no_secret_is_in_the_repr() -> None:
+    secrets = {row.name: f"{OWN_SECRET}-{row.field}" for row in SETTINGS if row.secret and row.built}
+    loaded = load(secrets)
+    for value in secrets.values():
+        assert value not in repr(loaded) and value not in str(loaded) and value not in f"{loaded}"
+        assert value in loaded.secrets
+
+
+def test_every_field_but_the_derived_ones_has_a_row_and_every_built_row_a_field() -> None:
+    derived = {"region_was_set", "keys_origin", "warnings"}
+    assert {row.field for row in SETTINGS if row.built} == {field.name for field in dataclasses.fields(Settings)} - derived
+    assert all(row.meaning for row in SETTINGS)
+
+
+def test_the_example_file_names_every_variable_with_its_default() -> None:
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    values = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    assert values.pop("FS_ENDPOINT") == "http://127.0.0.1:9000"
+    assert values.pop("FS_MAX_REQUEST_BYTES") == str(5 * 2**30)
+    # Setting the region, even to its default, makes it binding.
+    assert values.pop("FS_REGION") == ""
+    expected = {row.name: row.default for row in SETTINGS if row.name not in ("FS_MAX_REQUEST_BYTES", "FS_REGION")}
+    assert values == expected
