@@ -1,0 +1,1 @@
+"""Bytes on disk: segments, records, the write-ahead log."""
