@@ -1,0 +1,231 @@
+"""The data dir: its folders, `format.json`, `keys.json`, the locks, and the gate that refuses a newer format.
+
+    format.json      {"format": 1, "node_id": 32 hex digits, "log_uuid": 32 hex digits}
+    keys.json        {"version": 1, "blob_id_key": base64 of 32 bytes}
+    lock             held by the node for its life          storage.lock   held by the storage process for its life
+    storage.sock     the storage process's socket
+    index/ journal/ segments/ snapshots/ quarantine/        mode 0700
+
+First start: the root, the folders, keys.json, format.json, in that order, each synced with its folder before the next. So
+`format.json` is the commit point: without it nothing was ever stored here, and a start that was cut short is taken up where it
+ended; with it, everything before it must be there. A missing piece is refused, never made anew: a new blob key would make
+every stored blob id wrong, a new journal folder would look like an empty store.
+
+Owns those two files and the locks' names. It never deletes anything but its own left-over `.tmp` files.
+"""
+
+import base64
+import binascii
+import contextlib
+import errno
+import fcntl
+import json
+import os
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from fasterstore.errors import StoreError, UnsupportedFormat
+from fasterstore.storage.disk import FILE_MODE, FOLDER_MODE, Disk
+
+FORMAT = 1
+KEYS_VERSION = 1
+FORMAT_NAME = "format.json"
+KEYS_NAME = "keys.json"
+NODE_LOCK_NAME = "lock"
+STORAGE_LOCK_NAME = "storage.lock"
+SOCKET_NAME = "storage.sock"
+UUID_BYTES = 16
+BLOB_KEY_BYTES = 32
+
+# A store cannot be without these; the other two hold only copies.
+_STORE_FOLDERS = ("index", "journal", "segments")
+_OTHER_FOLDERS = ("snapshots", "quarantine")
+
+
+class DirInUse(StoreError):
+    """Another process holds that lock of the data dir."""
+
+
+class DataDir(NamedTuple):
+    """An open data dir; `node_id` and `log_uuid` are 16 bytes, `blob_key` is the 32-byte key of the blob ids and is secret."""
+
+    path: str
+    node_id: bytes
+    log_uuid: bytes
+    blob_key: bytes
+
+    def __repr__(self) -> str:
+        return f"DataDir({self.path!r}, node_id={self.node_id.hex()})"
+
+    @property
+    def index_path(self) -> str:
+        return os.path.join(self.path, "index", "index.db")
+
+    @property
+    def journal_dir(self) -> str:
+        return os.path.join(self.path, "journal")
+
+    @property
+    def witness_path(self) -> str:
+        return os.path.join(self.path, "journal", "witness")
+
+    @property
+    def segments_dir(self) -> str:
+        return os.path.join(self.path, "segments")
+
+    @property
+    def snapshots_dir(self) -> str:
+        return os.path.join(self.path, "snapshots")
+
+    @property
+    def quarantine_dir(self) -> str:
+        return os.path.join(self.path, "quarantine")
+
+    @property
+    def socket_path(self) -> str:
+        return os.path.join(self.path, SOCKET_NAME)
+
+
+def open_datadir(disk: Disk, path: str, random_bytes: Callable[[int], bytes]) -> DataDir:
+    """Open the data dir at `path`, making it on the first start. `random_bytes(n)` gives n secret random bytes.
+
+    Raises UnsupportedFormat: of a newer format, or a part of it is missing or unreadable. Raises OSError as the disk does.
+    """
+    path = os.path.abspath(path)
+    format_path = os.path.join(path, FORMAT_NAME)
+    if not disk.exists(format_path):
+        _create(disk, path, random_bytes)
+    for folder in _STORE_FOLDERS:
+        if not disk.exists(os.path.join(path, folder)):
+            raise UnsupportedFormat(f"{path}: the folder {folder} is missing; restore it, it is not made anew")
+    _make_folders(disk, path, _OTHER_FOLDERS)
+    # A start that was killed behind a rename may have left names only in the page cache: from here on they are relied upon.
+    disk.fsync_dir(path)
+    document = _read_json(disk, format_path)
+    number = document.get("format")
+    if not isinstance(number, int) or number < 1:
+        raise UnsupportedFormat(f"{format_path}: not a FasterStore data dir")
+    if number > FORMAT:
+        raise UnsupportedFormat(f"{format_path}: data format {number} is newer than {FORMAT}, the newest this version knows")
+    try:
+        node_id, log_uuid = bytes.fromhex(document["node_id"]), bytes.fromhex(document["log_uuid"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UnsupportedFormat(f"{format_path}: node_id or log_uuid is unreadable") from error
+    if len(node_id) != UUID_BYTES or len(log_uuid) != UUID_BYTES:
+        raise UnsupportedFormat(f"{format_path}: node_id or log_uuid is unreadable")
+    return DataDir(path, node_id, log_uuid, _read_blob_key(disk, os.path.join(path, KEYS_NAME)))
+
+
+def write_atomically(disk: Disk, path: str, data: bytes) -> None:
+    """Make `path` hold `data`: on return it does so after a power cut too; cut short, it holds what it held before.
+
+    Raises OSError; then either content may be there, and a `.tmp` beside it.
+    """
+    temporary = path + ".tmp"
+    fd = disk.open(temporary, create=True)
+    try:
+        disk.truncate(fd, 0)
+        disk.pwrite(fd, data, 0)
+        disk.fsync(fd)
+    finally:
+        disk.close(fd)
+    disk.rename(temporary, path)
+    disk.fsync_dir(os.path.dirname(path))
+
+
+class DirLock:
+    """An exclusive flock on a file of the data dir; the kernel drops it when the last process that inherited it ends."""
+
+    def __init__(self, path: str, name: str = NODE_LOCK_NAME) -> None:
+        self._folder = path
+        self._path = os.path.join(path, name)
+
+    def acquire(self, wait: bool) -> int:
+        """Take the lock and return the descriptor that holds it; closing that (in every process) gives it back.
+
+        `wait`: block until it is free. Makes the folder if needed. Raises DirInUse if it is held and `wait` is false; OSError.
+        """
+        os.makedirs(self._folder, FOLDER_MODE, exist_ok=True)
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(fd)
+            if error.errno in {errno.EWOULDBLOCK, errno.EACCES}:
+                raise DirInUse(f"{self._path} is held by another process") from error
+            raise
+        return fd
+
+
+def _create(disk: Disk, path: str, random_bytes: Callable[[int], bytes]) -> None:
+    _make_root(disk, path)
+    for folder in _STORE_FOLDERS:
+        inside = os.path.join(path, folder)
+        if disk.exists(inside) and disk.listdir(inside):
+            raise UnsupportedFormat(f"{path}: {FORMAT_NAME} is missing but {folder} is not empty; restore it, it is not made anew")
+    _make_folders(disk, path, _STORE_FOLDERS + _OTHER_FOLDERS)
+    disk.fsync_dir(path)
+    keys_path = os.path.join(path, KEYS_NAME)
+    # A key of a start that was cut short has hashed nothing, but it is whole (renamed into place): keep it.
+    if not disk.exists(keys_path):
+        keys = {"version": KEYS_VERSION, "blob_id_key": base64.b64encode(random_bytes(BLOB_KEY_BYTES)).decode("ascii")}
+        write_atomically(disk, keys_path, _json_bytes(keys))
+    else:
+        _read_blob_key(disk, keys_path)
+        disk.fsync_dir(path)
+    document = {"format": FORMAT, "node_id": random_bytes(UUID_BYTES).hex(), "log_uuid": random_bytes(UUID_BYTES).hex()}
+    write_atomically(disk, os.path.join(path, FORMAT_NAME), _json_bytes(document))
+
+
+def _make_root(disk: Disk, path: str) -> None:
+    # Every folder above is synced, not only those made here: a start that was killed may have made them and not got so far.
+    parent = os.path.dirname(path)
+    if parent != path:
+        _make_root(disk, parent)
+        if not disk.exists(path):
+            disk.mkdir(path)
+        # One that we may not read cannot be synced by us; what lies in it is then as durable as its maker made it.
+        with contextlib.suppress(PermissionError):
+            disk.fsync_dir(parent)
+
+
+def _make_folders(disk: Disk, path: str, names: tuple[str, ...]) -> None:
+    for name in names:
+        folder = os.path.join(path, name)
+        if not disk.exists(folder):
+            disk.mkdir(folder)
+
+
+def _json_bytes(document: dict[str, Any]) -> bytes:
+    return (json.dumps(document, indent=2) + "\n").encode("ascii")
+
+
+def _read_json(disk: Disk, path: str) -> dict[str, Any]:
+    fd = disk.open(path, read_only=True)
+    try:
+        data = disk.pread(fd, disk.size(fd), 0)
+    finally:
+        disk.close(fd)
+    try:
+        document = json.loads(data)
+    except ValueError as error:
+        raise UnsupportedFormat(f"{path}: not readable as JSON") from error
+    if not isinstance(document, dict):
+        raise UnsupportedFormat(f"{path}: not a JSON object")
+    return document
+
+
+def _read_blob_key(disk: Disk, path: str) -> bytes:
+    if not disk.exists(path):
+        raise UnsupportedFormat(f"{path} is missing; restore it: without its key no stored blob can be named")
+    document = _read_json(disk, path)
+    version = document.get("version")
+    if version != KEYS_VERSION:
+        raise UnsupportedFormat(f"{path}: version {version}; this version knows {KEYS_VERSION}")
+    try:
+        key = base64.b64decode(document["blob_id_key"], validate=True)
+    except (KeyError, TypeError, binascii.Error) as error:
+        raise UnsupportedFormat(f"{path}: blob_id_key is unreadable") from error
+    if len(key) != BLOB_KEY_BYTES:
+        raise UnsupportedFormat(f"{path}: blob_id_key is not {BLOB_KEY_BYTES} bytes")
+    return key
