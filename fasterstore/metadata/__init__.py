@@ -1,0 +1,1 @@
+"""What the bytes mean: journal entries, the index, judging and folding."""

@@ -1,0 +1,98 @@
+"""Journal entries: the bytes of every kind are pinned, come back as they were, and an unknown one is refused by name."""
+
+from pathlib import Path
+
+import msgpack
+import pytest
+
+from fasterstore.errors import UnsupportedFormat
+from fasterstore.metadata.entries import (
+    BlobDamaged,
+    BlobSource,
+    BucketCreated,
+    BucketDeleted,
+    EpochStarted,
+    Kind,
+    ObjectDeleted,
+    ObjectPut,
+    SegmentIdsLeased,
+    SegmentOpened,
+    SegmentSealed,
+    decode,
+    encode,
+)
+from fasterstore.model import BlobLocation
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "journal_entries_v1.txt"
+NODE, LOG, UUID, RECORD = (bytes([start + index for index in range(16)]) for start in (0, 32, 64, 96))
+BLOB_ID = bytes(range(128, 160))
+STAMP = 1_700_000_000_123 << 16
+PLACE = BlobLocation(3, 4096, 11, 11, RECORD)
+PUT = ObjectPut(
+    "photos", b"a/\xc3\xa9\x00", 11, "5eb63bbbe01eeed093cb22bb8f5acdc3", 1_700_000_000_123, {"content-type": "text/plain"},
+    {"colour": "r\xe9d"}, {"CRC32C": "yZRlqg=="}, STAMP, NODE, LOG, 9, 9, BlobSource.NEW, BLOB_ID, PLACE,
+)  # fmt: skip
+SAMPLES = {
+    "epoch_started": EpochStarted(7, 1_700_000_000_000),
+    "segment_ids_leased": SegmentIdsLeased(65, 64),
+    "segment_opened": SegmentOpened(3, 7, UUID),
+    "segment_sealed": SegmentSealed(3, 536_870_912),
+    "bucket_created": BucketCreated("photos", 1_700_000_000_123, STAMP, NODE),
+    "bucket_deleted": BucketDeleted("photos", 1_700_000_000_123, STAMP + 1, NODE),
+    "object_put_new": PUT,
+    "object_put_empty": PUT._replace(size_bytes=0, blob=0, origin_blob=0, source=BlobSource.EMPTY, location=None),
+    "object_put_claimed": PUT._replace(source=BlobSource.CLAIMED, location=None),
+    "object_put_repaired": PUT._replace(source=BlobSource.REPAIRED),
+    "object_deleted": ObjectDeleted("photos", b"a/\xc3\xa9\x00", 1_700_000_000_123, STAMP + 2, NODE),
+    "blob_damaged": BlobDamaged(9, RECORD),
+}
+
+
+def golden() -> dict[str, bytes]:
+    return {name: bytes.fromhex(data) for name, data in (line.split() for line in GOLDEN.read_text().splitlines())}
+
+
+def test_every_kind_and_every_source_of_bytes_has_a_golden_sample():
+    kinds = {msgpack.unpackb(data)[0] for data in golden().values()}
+    assert kinds == {int(kind) for kind in Kind}
+    assert {entry.source for entry in SAMPLES.values() if isinstance(entry, ObjectPut)} == set(BlobSource)
+    assert golden().keys() == SAMPLES.keys()
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_the_bytes_are_the_golden_ones(name):
+    assert encode(SAMPLES[name]) == golden()[name]
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_the_golden_bytes_mean_the_entry(name):
+    entry = decode(golden()[name])
+    assert entry == SAMPLES[name]
+    assert type(entry) is type(SAMPLES[name])
+    if isinstance(entry, ObjectPut):
+        assert type(entry.source) is BlobSource
+        assert entry.location is None or type(entry.location) is BlobLocation
+
+
+def test_what_peers_are_sent_does_not_say_where_the_bytes_lie_here():
+    elsewhere = PUT._replace(blob=77, source=BlobSource.CLAIMED, location=None)
+    assert msgpack.unpackb(encode(elsewhere))[2] == msgpack.unpackb(encode(PUT))[2]
+    for name in ("epoch_started", "segment_ids_leased", "segment_opened", "segment_sealed", "blob_damaged"):
+        assert msgpack.unpackb(golden()[name])[2] == b""
+
+
+def test_an_unknown_kind_is_refused_by_name():
+    with pytest.raises(UnsupportedFormat, match="unknown kind 99"):
+        decode(msgpack.packb([99, 1, b"\x90", b""]))
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_an_unknown_version_is_refused_by_name(name):
+    kind, _, logical, annex = msgpack.unpackb(golden()[name])
+    with pytest.raises(UnsupportedFormat, match=f"kind {kind} has version 2"):
+        decode(msgpack.packb([kind, 2, logical, annex]))
+
+
+def test_a_large_entry_comes_back():
+    entry = PUT._replace(user={f"name-{number}": "x" * 100 for number in range(1000)})
+    assert decode(encode(entry)) == entry
