@@ -1,0 +1,45 @@
+"""A node of real storage actors on a memory disk."""
+
+import gc
+
+import pykka
+import pytest
+
+from actors.messages import CreateBucket
+from fasterstore.metadata.index import load_cksumvfs
+from tests.storage_node import FaultyVfs, Node
+
+
+@pytest.fixture
+def make_node(tmp_path):
+    made = []
+
+    def make(name="data", **settings):
+        node = Node(tmp_path / name, **settings)
+        made.append(node)
+        return node
+
+    yield make
+    for node in made:
+        if node.fatals:
+            continue
+        node.stop()
+    for ref in pykka.ActorRegistry.get_all():
+        ref.kill()
+
+
+@pytest.fixture
+def node(make_node):
+    """Started, with bucket `b`."""
+    made = make_node().start()
+    made.journal.ask(CreateBucket("b"))
+    return made
+
+
+@pytest.fixture
+def faulty_vfs():
+    load_cksumvfs()
+    vfs = FaultyVfs()
+    yield vfs
+    gc.collect()
+    vfs.unregister()
