@@ -1,0 +1,242 @@
+"""Every message and reply, grouped by receiver. Immutable NamedTuples; what crosses a socket is packed as [tag, fields].
+
+Requests are imperatives, events past tense. Each docstring says ask or tell. Sizes are bytes, times Unix milliseconds.
+An expected refusal is the reply `Refused`; an exception in an actor is a defect.
+"""
+
+from typing import Any, NamedTuple
+
+from fasterstore.model import BlobLocation, BlobNumber, Epoch, PutIntent, SegmentId
+
+# ---- replies -------------------------------------------------------------------------------------------------------------------
+
+
+class Refused(NamedTuple):
+    """Reply: the outcome is the StoreError class of that name; nothing was changed (but see OutcomeUnknown)."""
+
+    error: str
+    detail: str = ""
+
+
+class Stored(NamedTuple):
+    """Reply to a PUT: on stable storage and visible."""
+
+    etag: str
+    modified_ms: int
+    lsn: int
+    deduplicated: bool = False
+
+
+class Deleted(NamedTuple):
+    """Reply to a DELETE: on stable storage; `lsn` is 0 when there was nothing to delete."""
+
+    lsn: int
+
+
+class BucketMade(NamedTuple):
+    """Reply to CreateBucket."""
+
+    created_ms: int
+
+
+class Done(NamedTuple):
+    """Reply: done, nothing to say."""
+
+
+# ---- to segment-writer ---------------------------------------------------------------------------------------------------------
+
+
+class PutObject(NamedTuple):
+    """Ask, web -> segment-writer: store `body` (at most 64 KiB) and commit. Reply: Stored or Refused.
+
+    `blob_id` is the 32-byte keyed BLAKE3 of `body`. `must_append` is set by the journal when a claimed blob had gone.
+    """
+
+    intent: PutIntent
+    blob_id: bytes
+    body: bytes
+    must_append: bool = False
+
+
+class ReserveExtent(NamedTuple):
+    """Ask, web -> segment-writer: space for one record of `stored_bytes`. Reply: ExtentGranted or Refused.
+
+    `worker` is the asking worker's incarnation number (0 in a single process).
+    """
+
+    plaintext_bytes: int
+    stored_bytes: int
+    worker: int
+
+
+class ExtentGranted(NamedTuple):
+    """Reply: the worker may pwrite payload and chunk table, not the header, of the record at `offset` of that segment."""
+
+    extent: int
+    epoch: Epoch
+    segment_id: SegmentId
+    file_uuid: bytes
+    offset: int
+    record_id: bytes
+
+
+class FinishExtent(NamedTuple):
+    """Ask, web -> segment-writer: payload and table are written; write the header, sync, commit. Reply: Stored or Refused.
+
+    `table_digest` is the 32-byte digest of the chunk table; `claim` is the number of a live blob with the same id whose stored
+    bytes the worker has just verified in full (0: none): the journal uses it instead if it is still live.
+    """
+
+    intent: PutIntent
+    extent: int
+    epoch: Epoch
+    blob_id: bytes
+    table_digest: bytes
+    claim: BlobNumber
+
+
+class AbortExtent(NamedTuple):
+    """Tell, web -> segment-writer: after the last pwrite returned; the extent's bytes are dead. Ignored after FinishExtent."""
+
+    extent: int
+    epoch: Epoch
+
+
+class WorkerLost(NamedTuple):
+    """Tell, node -> segment-writer: the supervisor saw that worker's process end; its open extents are dead."""
+
+    worker: int
+
+
+class WriteFailed(NamedTuple):
+    """Tell, web -> segment-writer: a worker's pwrite failed: the volume is suspect."""
+
+    reason: str
+
+
+# ---- to metadata-journal -------------------------------------------------------------------------------------------------------
+
+
+class CommitPut(NamedTuple):
+    """Forwarded by segment-writer (reply goes to web): the record is on stable storage (or claimed); name it.
+
+    `location` is None for a claim of `claim` without bytes of its own. `resend` is the PutObject to append if the claim has gone.
+    """
+
+    intent: PutIntent
+    epoch: Epoch
+    blob_id: bytes
+    location: BlobLocation | None
+    claim: BlobNumber
+    resend: PutObject | None = None
+
+
+class DeleteObject(NamedTuple):
+    """Ask, web -> metadata-journal. Reply: Deleted or Refused. `if_match` is the raw header value or None."""
+
+    bucket: str
+    key: bytes
+    if_match: str | None = None
+
+
+class CreateBucket(NamedTuple):
+    """Ask, web -> metadata-journal. Reply: BucketMade or Refused."""
+
+    bucket: str
+
+
+class DeleteBucket(NamedTuple):
+    """Ask, web -> metadata-journal. Reply: Done or Refused."""
+
+    bucket: str
+
+
+class SegmentOpened(NamedTuple):
+    """Tell, segment-writer -> metadata-journal, before the first CommitPut that lies in it: file and folder are synced."""
+
+    segment_id: SegmentId
+    epoch: Epoch
+    file_uuid: bytes
+
+
+class SegmentSealed(NamedTuple):
+    """Tell, segment-writer -> metadata-journal: nothing more will be appended; `length_bytes` is the file's length."""
+
+    segment_id: SegmentId
+    length_bytes: int
+
+
+class LeaseSegmentIds(NamedTuple):
+    """Ask, segment-writer -> metadata-journal: log `id_count` ids as used. Reply: SegmentIdsLeased."""
+
+    id_count: int
+
+
+class SegmentIdsLeased(NamedTuple):
+    """Reply: the ids first .. first + id_count - 1 are the asker's."""
+
+    first: SegmentId
+    id_count: int
+
+
+class BlobFoundDamaged(NamedTuple):
+    """Tell, web -> metadata-journal: the record `record_id` of that blob failed verification; it is no dedup target any more."""
+
+    blob: BlobNumber
+    record_id: bytes
+
+
+class Tick(NamedTuple):
+    """Tell, metadata-journal -> itself, each second: witness and checkpoint if they are due."""
+
+
+class Checkpoint(NamedTuple):
+    """Ask: fold the index's own log into its file now. Reply: Checkpointed."""
+
+
+class Checkpointed(NamedTuple):
+    """Reply: every entry up to `durable_applied` is in the index file on stable storage; `busy` if a reader was in the way."""
+
+    durable_applied: int
+    busy: bool
+
+
+# ---- to cache ------------------------------------------------------------------------------------------------------------------
+
+
+class Admit(NamedTuple):
+    """Tell, web -> cache: verified bytes of that blob may be kept."""
+
+    blob: BlobNumber
+    body: bytes
+
+
+class ForgetAll(NamedTuple):
+    """Tell, node -> cache: the index has another uuid; blob numbers mean other bytes now."""
+
+    index_uuid: bytes
+
+
+# ---- to observer (one in each process) -----------------------------------------------------------------------------------------
+
+
+class CollectVitals(NamedTuple):
+    """Ask: the state of every actor in this process; to storage's observer: in every process. Reply: list of plain dicts."""
+
+
+class CollectMetrics(NamedTuple):
+    """Ask: the metric samples of this process; to storage's observer: of every process. Reply: list of plain dicts."""
+
+
+ALWAYS_ADMITTED = frozenset({FinishExtent})
+"""Asks that are let through past credit and depth: the extent was admitted, and its body has been received."""
+
+# ---- the wire ------------------------------------------------------------------------------------------------------------------
+
+WIRE_TYPES: tuple[type[Any], ...] = (
+    Refused, Stored, Deleted, BucketMade, Done,
+    PutObject, ReserveExtent, ExtentGranted, FinishExtent, AbortExtent, WorkerLost, WriteFailed,
+    CommitPut, DeleteObject, CreateBucket, DeleteBucket, SegmentOpened, SegmentSealed, LeaseSegmentIds, SegmentIdsLeased,
+    BlobFoundDamaged, Checkpoint, Checkpointed, Admit, ForgetAll, CollectVitals, CollectMetrics,
+)
+"""A type's place in this tuple is its tag on the wire. Both ends are always the same build, so order may change."""
