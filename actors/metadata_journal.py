@@ -1,0 +1,271 @@
+"""metadata-journal: the one place where changes get their order. A shell of state and order round `fasterstore.metadata.journal`.
+
+Owns the WAL, the index's only writing connection and the witness; serialises preconditions, dedup, group commit, fold, checkpoint.
+No reply of a batch, refusals included, leaves before the batch's WAL frame is on stable storage and the index has committed.
+It only ever *tells* (or forwards to) segment-writer, which asks it: the other way round both would wait for ever.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any, ClassVar, Protocol
+
+from actors import messages as m
+from actors.directory import Directory
+from actors.runtime import Envelope, GeventActor, NativeThread, sleep, spawn
+from fasterstore.errors import StorageFull, StoreError, VolumeSuspect
+from fasterstore.metadata.entries import SegmentOpened, SegmentSealed
+from fasterstore.metadata.index_writer import IndexFullError, IndexIOError, SqliteError
+from fasterstore.metadata.journal import CHECKPOINT_LOG_BYTES, FoldFailed, Journal
+from fasterstore.metadata.judge import Claim, ClaimGone
+
+logger = logging.getLogger("fasterstore.journal")
+
+BATCH_MAX_ENTRY_BYTES = 256 * 1024
+TICK_SECS = 1.0
+
+
+class Observe(Protocol):
+    """What the journal reports after each batch; times in seconds."""
+
+    def batch(self, requests: int, write_secs: float, sync_secs: float) -> None:
+        """A batch of that many requests took `write_secs` for WAL write, sync and index commit, `sync_secs` of it for the fdatasync."""
+
+
+class MetadataJournal(GeventActor):
+    """See the module. `fatal(reason, suspect)` must end the process and not return; it is given by the node."""
+
+    name = "metadata-journal"
+    max_batch: ClassVar[int] = 512
+
+    def __init__(
+        self,
+        journal: Journal,
+        directory: Directory,
+        *,
+        now_ms: Callable[[], int],
+        monotonic: Callable[[], float],
+        fatal: Callable[[str, bool], None],
+        checkpoint_interval_secs: float,
+        observe: Observe | None = None,
+    ) -> None:
+        super().__init__()
+        self._journal = journal
+        self._directory = directory
+        self._now_ms = now_ms
+        self._monotonic = monotonic
+        self._fatal = fatal
+        self._checkpoint_interval_secs = checkpoint_interval_secs
+        self._checkpoint_due = monotonic() + checkpoint_interval_secs
+        self._checkpointed_lsn = journal.head_lsn
+        self._observe = observe
+        self._unlogged: list[m.SegmentOpened | m.SegmentSealed] = []
+        """Told when there was no room to log it; first in the next batch, since commits rest on it."""
+        self._unlogged_why = m.Refused("StorageFull")
+        self._thread = NativeThread("journal")
+        self._ticker: Any = None
+        self._judges: dict[type, Callable[[Any, int], Any]] = {
+            m.CommitPut: self._put,
+            m.DeleteObject: self._delete,
+            m.CreateBucket: self._create_bucket,
+            m.DeleteBucket: self._delete_bucket,
+            m.SegmentOpened: self._segment_opened,
+            m.SegmentSealed: self._segment_sealed,
+            m.LeaseSegmentIds: self._lease_segment_ids,
+            m.BlobFoundDamaged: self._blob_found_damaged,
+            m.Tick: self._nothing,
+            m.Checkpoint: self._nothing,
+        }
+
+    def on_start(self) -> None:
+        """Start the clock of witness and checkpoint."""
+        self._ticker = spawn(self._tick_for_ever)
+
+    def on_stop(self) -> None:
+        """Orderly stop: everything acknowledged is on stable storage already; a checkpoint makes the next start quick."""
+        self._ticker.kill(block=False)
+        self._checkpoint()
+        self._thread.run(self._journal.close)
+        self._thread.close()
+
+    def on_failure(self, exception_type: Any, exception_value: Any, traceback: Any) -> None:
+        """Killed: a batch may stand half-way, so the process starts anew and replays."""
+        self._fatal(f"metadata-journal was killed: {exception_value!r}", False)
+
+    def _tick_for_ever(self) -> None:
+        while self.actor_ref.is_alive():
+            sleep(TICK_SECS)
+            if self.actor_ref.is_alive():
+                self.actor_ref.tell(m.Tick())
+
+    # ---- a batch ----
+
+    def on_batch(self, envelopes: list[Envelope]) -> None:
+        """Commit the envelopes in order, in as many frames as the cap makes of them; then do what is due between batches."""
+        pending = [*map(Envelope, self._unlogged), *envelopes]
+        self._unlogged.clear()
+        start = 0
+        while start < len(pending):
+            if self._unlogged:
+                self._refuse_all(pending[start:], self._unlogged_why)
+                break
+            start = self._commit_some(pending, start)
+        if self._journal.index_log_bytes >= CHECKPOINT_LOG_BYTES:
+            self._checkpoint()
+        for envelope in envelopes:
+            if type(envelope.message) is m.Tick:
+                self._on_tick()
+            elif type(envelope.message) is m.Checkpoint:
+                envelope.reply(self._checkpoint())
+
+    def _commit_some(self, envelopes: list[Envelope], start: int) -> int:
+        """Judge envelopes from `start` until the cap ends the batch, write it, answer; return where the next one starts."""
+        now_ms = self._now_ms()
+        answers: list[tuple[Envelope, Any]] = []
+        place = start
+        try:
+            self._journal.begin()
+            for place in range(start, len(envelopes)):
+                message = envelopes[place].message
+                answers.append((envelopes[place], self._judge(message, now_ms)))
+                if self._journal.batch_bytes >= BATCH_MAX_ENTRY_BYTES:
+                    break
+        except (SqliteError, FoldFailed) as error:
+            self._check_index_error(error)
+            self._journal.abandon()
+            if place == start:
+                self._refuse(envelopes[start], error)
+                return start + 1
+            # One request's damaged row must not refuse its neighbours: commit those before it, then meet it alone.
+            return self._commit_some(envelopes[:place], start)
+        except Exception:
+            self._journal.abandon()  # a defect: no later batch may stand in this one's transaction
+            self._keep_unlogged(envelopes[start:], m.Refused("StorageFailure", "a defect in an earlier request of the batch"))
+            raise
+        self._write([envelope for envelope, _ in answers])
+        for envelope, answer in answers:
+            self._answer(envelope, answer)
+        return place + 1
+
+    def _judge(self, message: Any, now_ms: int) -> Any:
+        judge = self._judges.get(type(message))
+        if judge is None:
+            return m.Refused("StorageFailure", f"metadata-journal does not know {type(message).__name__}")
+        try:
+            return judge(message, now_ms)
+        except StoreError as error:
+            return m.Refused(error.name, error.detail)
+
+    def _write(self, envelopes: list[Envelope]) -> None:
+        """Put the judged batch on stable storage; when that fails answer for it, or end the process."""
+        if not self._journal.has_entries:
+            self._journal.abandon()
+            return
+        started = self._monotonic()
+        try:
+            self._thread.run(self._journal.write)
+        except StorageFull as error:
+            self._journal.abandon()
+            self._refuse_all(envelopes, m.Refused(error.name, error.detail))
+        except FoldFailed as error:
+            self._journal.abandon()
+            self._refuse_all(envelopes, m.Refused("StorageFailure", str(error)))
+        except VolumeSuspect as error:
+            self._fatal(error.detail, True)
+        except Exception as error:
+            self._fatal(f"index commit after the WAL's sync: {type(error).__name__}: {error}", False)
+        if self._observe is not None:
+            self._observe.batch(len(envelopes), self._monotonic() - started, self._journal.last_sync_secs)
+
+    def _answer(self, envelope: Envelope, answer: Any) -> None:
+        if type(envelope.message) in (m.Tick, m.Checkpoint) or envelope.answered:
+            return
+        if isinstance(answer, ClaimGone):
+            envelope.forward(self._directory.get("segment-writer"), envelope.message.resend._replace(must_append=True))
+        else:
+            envelope.reply(answer)
+
+    def _refuse(self, envelope: Envelope, error: Exception) -> None:
+        name = "StorageFull" if isinstance(error, IndexFullError) else "StorageFailure"
+        logger.error("%s rolled back: %s: %s", type(envelope.message).__name__, type(error).__name__, error)
+        self.vitals.record_error(str(error), 1)
+        refusal = m.Refused(name, "the index refused the change; nothing was written")
+        if isinstance(error, FoldFailed):
+            envelope.reply(refusal)
+        else:
+            self._refuse_all([envelope], refusal)
+
+    def _refuse_all(self, envelopes: list[Envelope], refusal: m.Refused) -> None:
+        """Answer a batch that was not written. What segment-writer told is kept for the next one: it will not say it again."""
+        self._keep_unlogged(envelopes, refusal)
+        for envelope in envelopes:
+            if type(envelope.message) is not m.Checkpoint:
+                envelope.reply(refusal)
+
+    def _keep_unlogged(self, envelopes: list[Envelope], why: m.Refused) -> None:
+        """Keep what segment-writer told and was not logged."""
+        told = [envelope.message for envelope in envelopes if type(envelope.message) in (m.SegmentOpened, m.SegmentSealed)]
+        if told:
+            self._unlogged += told
+            self._unlogged_why = why
+
+    def _check_index_error(self, error: Exception) -> None:
+        if isinstance(error, IndexIOError):
+            self._fatal(f"index: {error}", True)
+
+    # ---- requests ----
+
+    def _put(self, message: m.CommitPut, now_ms: int) -> Any:
+        claim = Claim(message.epoch, message.blob_id, message.location, message.claim)
+        result = self._journal.put(message.intent, claim, now_ms)
+        if isinstance(result, ClaimGone):
+            return result
+        return m.Stored(message.intent.etag, result.modified_ms, result.lsn, result.deduplicated)
+
+    def _delete(self, message: m.DeleteObject, now_ms: int) -> m.Deleted:
+        return m.Deleted(self._journal.delete(message.bucket, message.key, message.if_match, now_ms))
+
+    def _create_bucket(self, message: m.CreateBucket, now_ms: int) -> m.BucketMade:
+        self._journal.create_bucket(message.bucket, now_ms)
+        return m.BucketMade(now_ms)
+
+    def _delete_bucket(self, message: m.DeleteBucket, now_ms: int) -> m.Done:
+        self._journal.delete_bucket(message.bucket, now_ms)
+        return m.Done()
+
+    def _segment_opened(self, message: m.SegmentOpened, _now_ms: int) -> None:
+        self._journal.segment_opened(SegmentOpened(*message))
+
+    def _segment_sealed(self, message: m.SegmentSealed, _now_ms: int) -> None:
+        self._journal.segment_sealed(SegmentSealed(*message))
+
+    def _lease_segment_ids(self, message: m.LeaseSegmentIds, _now_ms: int) -> m.SegmentIdsLeased:
+        return m.SegmentIdsLeased(*self._journal.lease_segment_ids(message.id_count))
+
+    def _blob_found_damaged(self, message: m.BlobFoundDamaged, _now_ms: int) -> None:
+        if self._journal.mark_damaged(message.blob, message.record_id):
+            logger.error("blob %d failed verification; it is kept, and no longer used for new objects", message.blob)
+
+    def _nothing(self, _message: Any, _now_ms: int) -> None:
+        return None
+
+    # ---- between batches ----
+
+    def _on_tick(self) -> None:
+        try:
+            if self._monotonic() >= self._checkpoint_due and self._journal.head_lsn != self._checkpointed_lsn:
+                self._checkpoint()
+            else:
+                self._thread.run(self._journal.witness)
+        except VolumeSuspect as error:
+            self._fatal(error.detail, True)
+
+    def _checkpoint(self) -> m.Checkpointed:
+        try:
+            applied, busy = self._thread.run(self._journal.checkpoint)
+        except VolumeSuspect as error:
+            self._fatal(error.detail, True)
+            return m.Checkpointed(0, True)
+        if not busy:  # else it stays due, and the next tick tries again
+            self._checkpointed_lsn = applied
+            self._checkpoint_due = self._monotonic() + self._checkpoint_interval_secs
+        return m.Checkpointed(applied, busy)
