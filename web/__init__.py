@@ -1,0 +1,1 @@
+"""HTTP in, S3 out. A handler is: parse, ask, render."""

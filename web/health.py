@@ -1,0 +1,31 @@
+"""`/healthz` and `/readyz`, for probes and people: GET and HEAD, without a signature. Says nothing about what is stored."""
+
+from web.context import Request
+from web.reply import Reply, text_reply
+from web.worker import Worker
+
+
+def healthz(worker: Worker, request: Request) -> Reply:
+    """200 as long as this process answers at all."""
+    return text_reply(200, "ok\n")
+
+
+def readyz(worker: Worker, request: Request) -> Reply:
+    """200 if reads and writes are served, else 503 with what is waited for."""
+    missing = _waited_for(worker)
+    if not missing:
+        return text_reply(200, "ready\n")
+    reply = text_reply(503, missing + "\n")
+    reply.headers.append(("Retry-After", "1"))
+    return reply
+
+
+def _waited_for(worker: Worker) -> str:
+    if worker.read_only:
+        return f"read-only until an operator acts: {worker.read_only}"
+    link = worker.link_state()
+    if not link.connected:
+        return f"waiting for the storage process: {link.text}" if link.text else "waiting for the storage process"
+    if worker.index is None:
+        return "waiting for the index"
+    return ""

@@ -1,0 +1,31 @@
+"""What a client may cost the connection layer: times, rates and sizes.
+
+Owns: the numbers and their defaults. Must never: read settings or the environment; the composition root passes values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class HttpLimits:
+    """Limits of every connection of one server; times are seconds, sizes are bytes."""
+
+    header_deadline_secs: float = 10.0
+    """From the first byte of a request head to its last."""
+    progress_timeout_secs: float = 60.0
+    """The longest time without progress: between requests, while a body arrives, while a response leaves."""
+    min_body_rate_bytes: int = 1024
+    """Bytes per second that a body must bring on average over each rate window; only waiting for the client counts."""
+    rate_window_secs: float = 10.0
+    """Waiting time after which the rate is judged."""
+    max_header_bytes: int = 65536
+    """Request line and header lines together; presigned URLs with session tokens stay below 16 KiB."""
+    max_header_count: int = 200
+    drain_body_bytes: int = 65536
+    """An unread body this small is read and dropped so that the connection lives on; a larger one closes it."""
+    linger_secs: float = 2.0
+    """After a refusal the peer's bytes are read and dropped this long: closing at once would reset the answer away."""
+    sweep_interval_secs: float = 1.0
+    """How often passed deadlines are looked for, and so by how much one may be late."""

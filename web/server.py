@@ -1,0 +1,184 @@
+"""The HTTP server of one worker: a listening socket, its connections, the sweep of their deadlines, and the drain.
+
+Owns: accepting, the set of open connections and how they end. Must never: bind or listen (the supervisor did, once, for
+all workers); know what the application answers. Start it inside the process that serves, after monkey.patch_all().
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+import gevent
+from gevent.server import StreamServer
+
+from web.connection import Connection, ServerShared, WsgiApplication
+from web.http_counters import HttpCounters
+from web.http_limits import HttpLimits
+from web.refusal import HttpRefusal, render_refusal
+from web.response_head import response_prefix
+from web.wire import IDLE, DeadlinePassed, PeerGone, Wire
+
+__all__ = ["HttpCounters", "HttpLimits", "HttpServer"]
+
+log = logging.getLogger(__name__)
+
+_DRAIN_POLL_SECS = 0.02
+_ABORT_WAIT_SECS = 0.5
+_YIELD_SECS = 0.001
+"""Long enough for a worker that sleeps to wake up and accept."""
+
+
+def random_request_id() -> str:
+    """Sixteen upper-case hex digits, the shape of S3's request ids."""
+    return os.urandom(8).hex().upper()
+
+
+class _FairServer(StreamServer):
+    """Accepts one connection at a time, and pauses while another worker has fewer: that one takes the next."""
+
+    max_accept = 1  # workers share the listener: one that takes a handful leaves the others idle
+    http: HttpServer
+
+    def do_handle(self, *args: Any) -> None:
+        super().do_handle(*args)
+        # The one just accepted is not counted yet.
+        if self.http.another_has_fewer(self.http.counters.connections_open + 1):
+            self.stop_accepting()
+            self._timer = self.loop.timer(_YIELD_SECS)
+            self._timer.start(self._start_accepting_if_started)
+
+
+class HttpServer:
+    """Serves a WSGI application on an already listening stream socket (IPv4 or IPv6).
+
+    Args: listener, bound and listening; application, WSGI; limits; new_request_id, ids for answers that the connection
+    layer gives itself. Attributes: counters; max_connections, 0 for no limit, may be changed at any time.
+    """
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        application: WsgiApplication,
+        limits: HttpLimits | None = None,
+        *,
+        new_request_id: Callable[[], str] = random_request_id,
+        max_connections: int = 0,
+    ) -> None:
+        self.limits = limits or HttpLimits()
+        self.counters = HttpCounters()
+        self.max_connections = max_connections
+        self.address: tuple[Any, ...] = listener.getsockname()
+        self._shared = ServerShared(application, self.limits, self.counters, _environ_template(self.address), new_request_id)
+        self._wires: set[Wire] = set()
+        self._stream = _FairServer(listener, self._handle)
+        self._stream.http = self
+        self.another_has_fewer: Callable[[int], bool] = lambda connections: False
+        """Given the number of open connections, tells whether another worker on the same listener has fewer; set before start()."""
+        self._sweeper: gevent.Greenlet | None = None
+
+    @property
+    def draining(self) -> bool:
+        """True from the first drain or stop."""
+        return self._shared.draining
+
+    def start(self) -> None:
+        """Begin to accept; returns at once."""
+        self._sweeper = gevent.spawn(self._sweep)
+        self._stream.start()
+
+    def drain(self, timeout_secs: float) -> int:
+        """Stop accepting, end idle connections, let running requests finish with Connection: close.
+
+        Args: timeout_secs, after which what still runs is reset. Returns: how many connections were reset.
+        """
+        self._shared.draining = True
+        self._stream.stop_accepting()
+        self._stream.close()
+        for wire in list(self._wires):
+            if wire.phase == IDLE:
+                wire.wake()
+        self._wait_until_closed(timeout_secs)
+        left = list(self._wires)
+        for wire in left:
+            wire.abort()
+        if left:
+            self._wait_until_closed(_ABORT_WAIT_SECS)
+        if self._sweeper is not None:
+            self._sweeper.kill()
+            self._sweeper = None
+        return len(left)
+
+    def stop(self) -> None:
+        """Stop at once: every open connection is reset."""
+        self.drain(0.0)
+
+    def _wait_until_closed(self, timeout_secs: float) -> None:
+        until = monotonic() + timeout_secs
+        while self._wires and monotonic() < until:
+            gevent.sleep(_DRAIN_POLL_SECS)
+
+    def _handle(self, client: socket.socket, address: tuple[Any, ...]) -> None:
+        counters = self.counters
+        counters.connections_accepted += 1
+        wire = Wire(client, _peer_of(address), self.limits, counters)
+        if 0 < self.max_connections <= counters.connections_open:
+            counters.connections_over_limit += 1
+            self._turn_away(wire)
+            return
+        counters.connections_open += 1
+        self._wires.add(wire)
+        try:
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            Connection(wire, self._shared).run()
+        except OSError:
+            counters.disconnects += 1
+        finally:
+            wire.close()
+            self._wires.discard(wire)
+            counters.connections_open -= 1
+            self.another_has_fewer(counters.connections_open)
+
+    def _turn_away(self, wire: Wire) -> None:
+        """503 without a lingering read: a flood must not cost more greenlets than its connections are worth."""
+        refusal = HttpRefusal(503, "SlowDown", "too many connections")
+        try:
+            wire.send(render_refusal(refusal, self._shared.new_request_id(), response_prefix()))
+        except (PeerGone, DeadlinePassed):
+            self.counters.disconnects += 1
+        wire.close()
+
+    def _sweep(self) -> None:
+        """End the waits whose deadline has passed; one pass over all connections, no timer per request."""
+        while True:
+            gevent.sleep(self.limits.sweep_interval_secs)
+            now = monotonic()
+            for wire in [wire for wire in self._wires if wire.deadline < now]:
+                wire.expire()
+
+
+def _peer_of(address: tuple[Any, ...]) -> tuple[str, int]:
+    """The peer's ip and port; an IPv4 peer of an IPv6 socket by its IPv4 name, so that loopback is known as loopback."""
+    return (address[0].removeprefix("::ffff:") if "." in address[0] else address[0]), address[1]
+
+
+def _environ_template(address: tuple[Any, ...]) -> dict[str, Any]:
+    return {
+        "GATEWAY_INTERFACE": "CGI/1.1",
+        "SERVER_SOFTWARE": "FasterStore",
+        "SERVER_NAME": address[0],
+        "SERVER_PORT": str(address[1]),
+        "SCRIPT_NAME": "",
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": "http",
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": False,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+        "wsgi.input_terminated": True,
+    }

@@ -1,0 +1,249 @@
+"""One accepted socket and the deadlines on it.
+
+Owns: every receive and send of a connection, and the moment by which the peer must have done something.
+Deadlines are looked at by one sweeper per server, which shuts the socket: a blocked call then returns, and no timer is
+made per request. A deadline stands only while the peer is waited for, never while the application works.
+Must never: know HTTP; close the socket from any greenlet but the connection's own.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import struct
+import sys
+import termios
+from contextlib import suppress
+from time import monotonic
+
+from gevent import sleep
+from gevent.socket import wait_write
+
+from web.http_counters import HttpCounters
+from web.http_limits import HttpLimits
+from web.regions import FileRegion
+
+NEVER = float("inf")
+IDLE, HEAD, BODY, WORK, WRITE, LINGER = range(6)
+SENDFILE_MAX_BYTES = 4 * 1024 * 1024
+"""After this much without a wait other greenlets get a turn: a fast reader never fills the socket."""
+MORE = socket.MSG_MORE
+_RESET = struct.pack("ii", 1, 0)
+
+
+class PeerGone(Exception):
+    """The peer closed or reset the connection while more was expected of it."""
+
+
+class DeadlinePassed(Exception):
+    """The peer was waited for too long, or brought too little."""
+
+
+class Wire:
+    """A socket with TCP_NODELAY, its peer's address and its deadline.
+
+    `phase` says what is waited for; the sweeper reads it and `deadline` (monotonic seconds).
+    """
+
+    __slots__ = ("_counters", "_limits", "_rate_bytes", "_rate_waited_secs", "deadline", "expired", "peer", "phase", "socket", "woken")
+
+    def __init__(self, client: socket.socket, peer: tuple[str, int], limits: HttpLimits, counters: HttpCounters) -> None:
+        self.socket = client
+        self.peer = peer
+        self._limits = limits
+        self._counters = counters
+        self.deadline = NEVER
+        self.phase = IDLE
+        self.expired = False
+        self.woken = False
+        self._rate_bytes = 0
+        self._rate_waited_secs = 0.0
+
+    # ---- receiving
+
+    def receive(self, max_bytes: int) -> bytes:
+        """Up to max_bytes; b"" when the peer has finished sending.
+
+        Raises: DeadlinePassed (the caller set phase and deadline before), PeerGone on a reset.
+        """
+        try:
+            data = self.socket.recv(max_bytes)
+        except OSError:
+            data = self._after_interruption(max_bytes)
+        if self.expired:  # looked at even when bytes came: after SHUT_RD the kernel still hands out what arrives
+            raise DeadlinePassed
+        return data
+
+    def _after_interruption(self, max_bytes: int) -> bytes:
+        if self.expired:
+            raise DeadlinePassed from None
+        if self.woken:
+            # A drain interrupted the wait: bytes that had come before it are still there and are a request to be served.
+            try:
+                return self.socket.recv(max_bytes)
+            except OSError:
+                return b""
+        raise PeerGone from None
+
+    def begin_body(self) -> None:
+        """Start the rate window of a request body."""
+        self._rate_bytes = 0
+        self._rate_waited_secs = 0.0
+
+    def receive_body(self, view: memoryview) -> int:
+        """Fill the front of view with body bytes; returns how many, at least 1.
+
+        Raises: DeadlinePassed without progress or below the minimum rate, PeerGone when the peer has finished or reset.
+        """
+        began = monotonic()
+        self.phase = BODY
+        self.deadline = began + self._limits.progress_timeout_secs
+        try:
+            count = self.socket.recv_into(view)
+        except OSError:
+            if self.expired:
+                raise DeadlinePassed from None
+            raise PeerGone from None
+        finally:
+            self.phase = WORK
+            self.deadline = NEVER
+        if self.expired:
+            raise DeadlinePassed
+        if count == 0:
+            raise PeerGone
+        self._judge_rate(count, monotonic() - began)
+        return count
+
+    def _judge_rate(self, count: int, waited_secs: float) -> None:
+        self._rate_bytes += count
+        self._rate_waited_secs += waited_secs
+        if self._rate_waited_secs >= self._limits.rate_window_secs:
+            if self._rate_bytes < self._limits.min_body_rate_bytes * self._rate_waited_secs:
+                self.expired = True
+                self._counters.deadlines_passed += 1
+                raise DeadlinePassed
+            self.begin_body()
+
+    # ---- sending
+
+    def send(self, data: bytes | bytearray | memoryview, flags: int = 0) -> None:
+        """Send all of data; each part that the socket takes renews the deadline.
+
+        Raises: PeerGone on a closed or reset connection, DeadlinePassed when nothing moved for too long.
+        """
+        self.phase = WRITE
+        self.deadline = monotonic() + self._limits.progress_timeout_secs
+        try:
+            sent = self.socket.send(data, flags)
+            if sent != len(data):
+                view = memoryview(data)
+                while sent != len(view):
+                    self.deadline = monotonic() + self._limits.progress_timeout_secs
+                    sent += self.socket.send(view[sent:], flags)
+        except OSError:
+            raise self._broken_send() from None
+        self.deadline = NEVER
+        self.phase = WORK
+
+    def send_region(self, region: FileRegion) -> None:
+        """Send a region of a file from the page cache.
+
+        Raises: PeerGone, DeadlinePassed as `send`; EOFError when the file ends before the region does.
+        """
+        file_fd, offset, remaining = region
+        socket_fd = self.socket.fileno()
+        self.phase = WRITE
+        unbroken = 0
+        try:
+            while remaining:
+                self.deadline = monotonic() + self._limits.progress_timeout_secs
+                try:
+                    sent = os.sendfile(socket_fd, file_fd, offset, min(remaining, SENDFILE_MAX_BYTES))
+                except BlockingIOError:
+                    wait_write(socket_fd)
+                    unbroken = 0
+                    continue
+                if sent == 0:
+                    raise EOFError("the file ends before its region")
+                offset += sent
+                remaining -= sent
+                unbroken += sent
+                if unbroken >= SENDFILE_MAX_BYTES:
+                    self.deadline = NEVER
+                    sleep(0)
+                    unbroken = 0
+        except OSError as error:
+            raise self._broken_send() from error
+        finally:
+            self.deadline = NEVER
+            self.phase = WORK
+
+    def _broken_send(self) -> Exception:
+        self.deadline = NEVER
+        return DeadlinePassed() if self.expired else PeerGone()
+
+    # ---- ending
+
+    def expire(self) -> None:
+        """Called by the sweeper when the deadline has passed: ends the wait, the connection's greenlet does the rest."""
+        phase = self.phase
+        self.deadline = NEVER
+        self.expired = True
+        if phase not in (IDLE, LINGER):
+            self._counters.deadlines_passed += 1
+        if phase == WRITE:
+            self.abort()
+        else:
+            self._shut(socket.SHUT_RD)
+
+    def wake(self) -> None:
+        """End the wait for a next request, a drain has begun; not if one has just come, which will be served."""
+        if self.has_unread():
+            return
+        self.woken = True
+        self._shut(socket.SHUT_RD)
+
+    def has_unread(self) -> bool:
+        """Whether bytes, a request perhaps, have come and were not yet received."""
+        try:
+            return bool(int.from_bytes(fcntl.ioctl(self.socket.fileno(), termios.FIONREAD, bytes(4)), sys.byteorder))
+        except OSError:
+            return False
+
+    def abort(self) -> None:
+        """Make the close a reset, and end any wait, from whichever greenlet."""
+        self.expired = True
+        try:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        except OSError:
+            return
+        self._shut(socket.SHUT_RDWR)
+
+    def reset(self) -> None:
+        """Close with a reset, so that the peer cannot take a broken response for a whole one."""
+        with suppress(OSError):
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self.socket.close()
+
+    def linger_and_close(self) -> None:
+        """Finish sending, read and drop what the peer still sends for a short while, close."""
+        self.phase = LINGER
+        self.deadline = until = monotonic() + self._limits.linger_secs
+        if self._shut(socket.SHUT_WR):
+            with suppress(OSError):
+                while self.socket.recv(65536) and monotonic() < until:
+                    pass
+        self.deadline = NEVER
+        self.socket.close()
+
+    def close(self) -> None:
+        """Close at once; bytes already handed to the socket still leave."""
+        self.socket.close()
+
+    def _shut(self, how: int) -> bool:
+        try:
+            self.socket.shutdown(how)
+        except OSError:
+            return False
+        return True

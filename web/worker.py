@@ -1,0 +1,138 @@
+"""What all requests of one web worker share: settings, the way to the storage actors, the index view, open segments, cache, metrics.
+
+The composition root makes one, and replaces `index` (None while disconnected) and `read_only` as the storage process comes and goes.
+Owns the rule of when a request may read or write, and the translation of an actor's answer into a value or an S3 error. Holds no
+state of a request.
+"""
+
+import contextlib
+import logging
+import os
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from actors.directory import Directory
+from actors.messages import Admit, Refused
+from actors.runtime import ActorDeadError, ActorFailure, AskTimeout, Ref, spawn, tell
+from fasterstore.cache import BlobCache
+from fasterstore.metadata.index import IndexView
+from fasterstore.model import BlobNumber
+from fasterstore.s3.errors import from_store
+from fasterstore.settings import Settings
+from fasterstore.storage.disk import Disk
+from fasterstore.storage.open_segments import OpenSegments
+from web.metrics import Metrics
+
+logger = logging.getLogger(__name__)
+
+
+_NO_ANSWER = Refused("OutcomeUnknown", "no answer in time")
+
+
+def _hand_over(reply: Any, too_late: Callable[[Any], None]) -> None:
+    """Wait for an answer that nobody waits for any more. What ends without one (a lost connection) needs nothing undone."""
+    with contextlib.suppress(ActorDeadError, ActorFailure):
+        too_late(reply.get())
+
+
+class LinkState(NamedTuple):
+    """The connection to the storage process: `connected`, and what is waited for while it is not (such as replay progress)."""
+
+    connected: bool
+    text: str = ""
+
+
+def _always_connected() -> LinkState:
+    return LinkState(True)
+
+
+class Worker:
+    """One web worker, as its requests see it.
+
+    `number` is the worker's incarnation, as told to ReserveExtent. `now_ms` gives Unix milliseconds. `link_state` is read by /readyz.
+    `host_id` goes into `x-amz-id-2` and error documents and names the node. `read_only` is "" or the reason why writes are refused.
+    `access_log`: one line per request at INFO.
+    """
+
+    __slots__ = (
+        "access_log", "blob_key", "cache", "cache_ref", "directory", "disk", "host_id", "index", "link_state", "metrics", "now_ms",
+        "number", "read_only", "segments", "settings", "streamed_uploads",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        directory: Directory,
+        disk: Disk,
+        segments_dir: str,
+        blob_key: bytes,
+        now_ms: Callable[[], int],
+        number: int = 0,
+        cache: BlobCache | None = None,
+        cache_ref: Ref | None = None,
+        link_state: Callable[[], LinkState] = _always_connected,
+        host_id: str = "",
+        access_log: bool = False,
+    ) -> None:
+        self.settings = settings
+        self.directory = directory
+        self.disk = disk
+        self.blob_key = blob_key
+        self.now_ms = now_ms
+        self.number = number
+        self.cache = cache
+        self.cache_ref = cache_ref
+        self.link_state = link_state
+        self.host_id = host_id or os.urandom(16).hex()
+        self.access_log = access_log
+        self.index: IndexView | None = None
+        self.read_only = ""
+        self.streamed_uploads = 0
+        """How many bodies are being streamed into extents now: each holds two buffers."""
+        self.segments = OpenSegments(disk, segments_dir)
+        self.metrics = Metrics(process=f"worker-{number}")
+        self.metrics.cache = cache
+
+    def reader(self) -> IndexView:
+        """The index, for a read. Raises S3Error ServiceUnavailable while there is none."""
+        if self.index is None:
+            raise from_store("ReadOnly" if self.read_only else "Unavailable")
+        return self.index
+
+    def writer(self) -> IndexView:
+        """The index, for the early checks of a write. Raises S3Error ServiceUnavailable while writes are refused or disconnected."""
+        if self.read_only:
+            raise from_store("ReadOnly")
+        return self.reader()
+
+    def ask(self, actor: str, message: Any, too_late: Callable[[Any], None] | None = None) -> Any:
+        """Ask a storage actor; the answer is a value that is not a refusal. One that comes after the time is over goes to `too_late`.
+
+        Raises: S3Error for a refusal. What an asked actor leaves open (it died, or failed by a defect) is an unknown outcome.
+        """
+        try:
+            reply = self.directory.get(actor).ask(message, block=False)
+            try:
+                answer = reply.get(timeout=self.settings.request_timeout_secs)
+            except AskTimeout:
+                if too_late is not None:
+                    spawn(_hand_over, reply, too_late)
+                answer = _NO_ANSWER
+        except (ActorDeadError, ActorFailure) as error:
+            logger.error("%s answered %s with %r", actor, type(message).__name__, error)
+            raise from_store("OutcomeUnknown") from None
+        if type(answer) is Refused:
+            if answer.detail:
+                logger.info("%s refused %s: %s (%s)", actor, type(message).__name__, answer.error, answer.detail)
+            raise from_store(answer.error, answer.detail)
+        return answer
+
+    def tell(self, actor: str, message: Any) -> None:
+        """Tell a storage actor; that nobody reads it is no error of the request."""
+        tell(self.directory.get(actor), message)
+
+    def admit(self, blob: BlobNumber, body: bytes) -> None:
+        """Offer verified bytes to the cache."""
+        if self.cache_ref is not None:
+            tell(self.cache_ref, Admit(blob, body))
