@@ -1,0 +1,65 @@
+"""The command line: `python -m fasterstore VERB`. Parses arguments, merges `.env`, and hands over to the verb's own module.
+
+Each verb imports its module only when it is called, so that one verb does not pay for another's dependencies.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from tools.environment import ENV_FILE, merged_environment
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--env-file", type=click.Path(path_type=Path), default=ENV_FILE, show_default=True, help="Its values yield to the environment's."
+)
+@click.pass_context
+def cli(context: click.Context, env_file: Path) -> None:
+    """A durable, S3-compatible object store."""
+    context.obj = merged_environment(os.environ, env_file)
+
+
+@cli.command()
+@click.pass_obj
+def serve(environ: dict[str, str]) -> None:
+    """Run a node in the foreground, until SIGTERM or Ctrl-C."""
+    from tools import serve as verb  # noqa: PLC0415
+
+    verb.main(environ)
+
+
+@cli.command()
+@click.option("--alive", is_flag=True, help="Ask only whether the node is alive, not whether it is ready.")
+@click.pass_obj
+def health(environ: dict[str, str], alive: bool) -> None:
+    """Ask the node at FS_ENDPOINT how it is; exit code 0 means well."""
+    from tools import health as verb  # noqa: PLC0415
+
+    sys.exit(verb.main(environ, only_alive=alive))
+
+
+@cli.command()
+@click.pass_obj
+def bench(environ: dict[str, str]) -> None:
+    """Put load on the node at FS_ENDPOINT (see FS_BUCKET, FS_OBJECTS, FS_SIZE_BYTES, FS_CONCURRENCY)."""
+    from tools import bench as verb  # noqa: PLC0415
+
+    sys.exit(verb.main(environ))
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def actors(environ: dict[str, str], as_json: bool) -> None:
+    """Show every actor of the node at FS_ENDPOINT: mailbox, current message, counts, last error."""
+    from tools import inspect_actors as verb  # noqa: PLC0415
+
+    sys.exit(verb.main(environ, as_json=as_json))
+
+
+def main() -> None:
+    """Entry point of `python -m fasterstore`."""
+    cli(prog_name="fasterstore")

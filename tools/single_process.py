@@ -1,0 +1,28 @@
+"""Everything in one process (FS_WORKERS=0): storage actors and HTTP in one hub. For tests and tiny machines."""
+
+import socket
+
+from fasterstore.settings import Settings
+from fasterstore.storage.datadir import DataDir
+from tools.storage_process import StorageProcess
+from tools.supervisor import Child
+from tools.web_process import WebProcess
+from web.worker import LinkState
+
+
+def run(settings: Settings, datadir: DataDir, child: Child, listener: socket.socket) -> None:
+    """The single process from its imports to its orderly stop; it still has storage's socket, for tools that attach to it."""
+    storage = StorageProcess(settings, datadir, child)
+    web = WebProcess(
+        settings,
+        datadir,
+        listener,
+        number=0,
+        directory=storage.directory,
+        link_state=lambda: LinkState(web.worker.index is not None, "starting"),
+    )
+    storage.web_samples = web.worker.metrics.samples
+    web.server.start()
+    storage.start()
+    web.open_index()
+    storage.wait(before_stop=web.drain)

@@ -1,0 +1,150 @@
+"""The storage actors of one epoch, started bottom-up and stopped in reverse: recovery, journal, segment-writer.
+
+Used by the storage process, and by tests that drive the real actors on a disk of their own. Blocking until `start` returns.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+from actors.directory import Directory
+from actors.metadata_journal import MetadataJournal, Observe
+from actors.segment_writer import SegmentWriter
+from fasterstore.errors import DamagedLog, StorageFull
+from fasterstore.metadata.index import IndexView
+from fasterstore.metadata.index_writer import IndexWriter
+from fasterstore.metadata.journal import Journal
+from fasterstore.metadata.judge import Identity
+from fasterstore.model import SegmentId
+from fasterstore.storage.appender import SegmentAppender
+from fasterstore.storage.datadir import DataDir
+from fasterstore.storage.disk import Disk
+from fasterstore.storage.open_segments import OpenSegments
+from fasterstore.storage.segment import segment_name
+from fasterstore.storage.wal_recovery import recover
+from fasterstore.storage.witness import Witness
+from tools.reserve import Reserve
+
+
+class StorageActors:
+    """See the module. `fatal(reason, suspect)` ends the process; `observe` counts journal batches."""
+
+    def __init__(
+        self,
+        disk: Disk,
+        datadir: DataDir,
+        directory: Directory,
+        *,
+        segment_target_bytes: int,
+        min_free_bytes: int,
+        checkpoint_interval_secs: float,
+        fatal: Callable[[str, bool], None],
+        now_ms: Callable[[], int],
+        monotonic: Callable[[], float] = time.monotonic,
+        random_bytes: Callable[[int], bytes] = os.urandom,
+        observe: Observe | None = None,
+    ) -> None:
+        self._disk = disk
+        self._datadir = datadir
+        self._directory = directory
+        self._segment_target_bytes = segment_target_bytes
+        self._min_free_bytes = min_free_bytes
+        self._checkpoint_interval_secs = checkpoint_interval_secs
+        self._fatal = fatal
+        self._now_ms = now_ms
+        self._monotonic = monotonic
+        self._random_bytes = random_bytes
+        self._observe = observe
+        self._refs: list[Any] = []
+        self.torn_bytes = 0
+        """How many bytes of an unacknowledged batch the last recovery set aside."""
+        self.epoch = 0
+        self.index_uuid = b""
+        self.log_uuid = datadir.log_uuid
+
+    def start(self) -> Iterator[tuple[str, int, int]]:
+        """Recover, replay, begin the epoch, start the actors; yields (what, done, total) on the way. Run it to the end.
+
+        Raises DamagedLog, DamagedRow, UnsupportedFormat, VolumeSuspect, StorageFull, the index's errors.
+        """
+        disk, datadir = self._disk, self._datadir
+        yield "reading the log", 0, 0
+        reserve = Reserve(disk, os.path.dirname(datadir.index_path))
+        reserve.take()
+        index = IndexWriter(datadir.index_path, datadir.log_uuid, self._random_bytes)
+        witness = Witness(disk, datadir.witness_path)
+        recover_log = partial(
+            recover,
+            disk,
+            datadir.journal_dir,
+            datadir.log_uuid,
+            max(witness.read(datadir.log_uuid), index.state.applied_lsn),
+            self._random_bytes,
+            quarantine=datadir.quarantine_dir,
+            verify_from_lsn=index.state.applied_lsn + 1,
+        )
+        try:
+            recovered = recover_log()
+        except StorageFull:
+            # A start must not need more room than a stop left: the last file's copy may use what is kept for the index.
+            if not reserve.give_back():
+                raise
+            recovered = recover_log()
+        self.torn_bytes = recovered.torn_bytes
+        who = Identity(datadir.node_id, datadir.log_uuid)
+        journal = Journal(index, recovered.writer, witness, who, free_reserve=reserve.give_back, timer=self._monotonic)
+        for done, total in journal.replay(disk, datadir.journal_dir):
+            yield "replaying the log", done, total
+            if done == total:
+                journal.checkpoint()  # a node that keeps crashing must not replay the same entries each time
+        lease = journal.start_epoch(self._now_ms(), self._segment_length)
+        self.epoch, self.index_uuid = journal.epoch, journal.index_uuid
+        appender = SegmentAppender(
+            disk,
+            datadir.segments_dir,
+            journal.epoch,
+            target_bytes=self._segment_target_bytes,
+            min_free_bytes=self._min_free_bytes,
+            random_bytes=self._random_bytes,
+        )
+        appender.add_ids(lease.first, lease.id_count)
+        self._start_actor(
+            MetadataJournal.start(
+                journal,
+                self._directory,
+                now_ms=self._now_ms,
+                monotonic=self._monotonic,
+                fatal=self._fatal,
+                checkpoint_interval_secs=self._checkpoint_interval_secs,
+                observe=self._observe,
+            ),
+            MetadataJournal.name,
+        )
+        view, segments = IndexView(datadir.index_path), OpenSegments(disk, datadir.segments_dir)
+        self._start_actor(
+            SegmentWriter.start(appender, self._directory, view, disk, segments, fatal=self._fatal),
+            SegmentWriter.name,
+        )
+
+    def stop(self) -> None:
+        """Stop the actors in reverse order; each finishes what is in its mailbox."""
+        for ref in reversed(self._refs):
+            ref.stop()
+        self._refs.clear()
+
+    def _start_actor(self, ref: Any, name: str) -> None:
+        self._refs.append(ref)
+        self._directory.register(name, ref)
+
+    def _segment_length(self, segment_id: SegmentId) -> int:
+        path = os.path.join(self._datadir.segments_dir, segment_name(segment_id))
+        try:
+            fd = self._disk.open(path, read_only=True)
+        except FileNotFoundError as error:
+            raise DamagedLog(f"{path} is missing, and the log names it; restore it, nothing is made anew") from error
+        try:
+            return self._disk.size(fd)
+        finally:
+            self._disk.close(fd)

@@ -1,0 +1,160 @@
+"""The storage process: locks, recovery with progress, the storage actors, their socket; in a single process the web as well.
+
+Its exit code is its last word: "volume suspect" and "log damaged" leave the node read-only, "refused" stops it, anything else is
+restarted. The first statement of the process, before this module is imported, was gevent's `patch_all`.
+"""
+
+import errno
+import logging
+import os
+import time
+from collections.abc import Callable
+from typing import NamedTuple, NoReturn
+
+from actors.directory import Directory
+from actors.messages import CreateBucket, WorkerLost
+from actors.observer import Observer
+from actors.runtime import Event, sleep
+from actors.samples import MetricSamples
+from actors.transport import StorageListener
+from actors.wire import Hello
+from fasterstore.errors import DamagedLog, DamagedRow, InvariantError, StorageFull, StoreError, UnsupportedFormat, VolumeSuspect
+from fasterstore.metadata.index import IndexView
+from fasterstore.metadata.index_writer import IndexFullError, SqliteError
+from fasterstore.metadata.journal import FoldFailed
+from fasterstore.settings import Settings
+from fasterstore.storage.datadir import STORAGE_LOCK_NAME, DataDir, DirLock
+from fasterstore.storage.disk import RealDisk
+from tools.commands import follow_commands
+from tools.storage_actors import StorageActors
+from tools.storage_metrics import StorageMetrics
+from tools.supervisor import EXIT_LOG_DAMAGED, EXIT_REFUSED, EXIT_VOLUME_SUSPECT, Child
+from tools.wall_clock import now_ms
+
+logger = logging.getLogger("fasterstore.storage")
+
+CREDIT_BYTES = 16 << 20
+"""Bytes in flight from one worker: about 250 full small bodies."""
+MAX_DEPTH = 2048
+"""Asks in flight from one worker."""
+
+
+class Outcome(NamedTuple):
+    """How a storage process ends when it cannot go on."""
+
+    code: int
+    report: str
+
+
+class StorageProcess:
+    """One life of storage. `serve` returns at an orderly stop."""
+
+    def __init__(self, settings: Settings, datadir: DataDir, child: Child) -> None:
+        self._settings = settings
+        self._datadir = datadir
+        self._child = child
+        self._stop = Event()
+        self._view: IndexView | None = None
+        self.directory = Directory()
+        self._metrics = StorageMetrics(lambda: self._view)
+        self.actors = StorageActors(
+            RealDisk(),
+            datadir,
+            self.directory,
+            segment_target_bytes=settings.segment_target_bytes,
+            min_free_bytes=settings.min_free_bytes,
+            checkpoint_interval_secs=settings.metadata_compact_interval_secs,
+            fatal=self.fatal,
+            now_ms=now_ms,
+            observe=self._metrics,
+        )
+        self._listener = StorageListener(datadir.path, self.directory, self._hello)
+        self.web_samples: Callable[[], list[MetricSamples]] = list
+        """In a single process: what the web part has counted."""
+
+    def start(self) -> None:
+        """Take the lock, recover, start the actors, let the workers in."""
+        DirLock(self._datadir.path, STORAGE_LOCK_NAME).acquire(wait=True)
+        self.directory.register("observer", Observer.start("storage", self._samples, self._peers))
+        self._listener.start()
+        started = time.monotonic()
+        try:
+            for what, done, total in self.actors.start():
+                self._listener.progress(what, done, total)
+                if total:
+                    logger.info("%s: LSN %d of %d", what, done, total)
+                sleep(0)
+        except Exception as error:
+            self._refuse_start(error)
+        self._metrics.torn_bytes = self.actors.torn_bytes
+        if self.actors.torn_bytes:
+            logger.warning("%d bytes of an unacknowledged batch were set aside in quarantine", self.actors.torn_bytes)
+        self._view = IndexView(self._datadir.index_path)
+        self._create_buckets()
+        self._listener.ready()
+        logger.info("epoch %d ready after %.3f s", self.actors.epoch, time.monotonic() - started)
+
+    def wait(self, before_stop: Callable[[], None] | None = None) -> None:
+        """Follow the supervisor's commands until it says stop, then stop in reverse order; `before_stop` comes first."""
+        follow_commands(self._child.commands_fd, self._command)
+        self._stop.wait()
+        if before_stop is not None:
+            before_stop()
+        self._listener.stop()
+        self.directory.get("observer").stop()  # type: ignore[attr-defined]
+        self.actors.stop()
+        if self._view is not None:
+            self._view.close()
+
+    def fatal(self, reason: str, suspect: bool) -> NoReturn:
+        """End this process at once: nothing more may be acknowledged."""
+        self._end(Outcome(EXIT_VOLUME_SUSPECT if suspect else 1, reason))
+
+    def _refuse_start(self, error: Exception) -> NoReturn:
+        text = error.detail if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"
+        if isinstance(error, UnsupportedFormat):
+            self._end(Outcome(EXIT_REFUSED, text))
+        if isinstance(error, VolumeSuspect) or (isinstance(error, OSError) and error.errno == errno.EIO):
+            self._end(Outcome(EXIT_VOLUME_SUSPECT, text))
+        if isinstance(error, StorageFull | IndexFullError):
+            self._end(Outcome(1, f"no room to start, tried again until there is: {text}"))
+        if isinstance(error, DamagedLog | DamagedRow | SqliteError):
+            self._end(Outcome(EXIT_LOG_DAMAGED, text))
+        if isinstance(error, InvariantError | FoldFailed):
+            self._end(Outcome(EXIT_LOG_DAMAGED, f"the log cannot be replayed: {text}"))  # the same entries would end the next start too
+        logger.exception("start failed")
+        self._end(Outcome(1, text))
+
+    def _end(self, outcome: Outcome) -> NoReturn:
+        logger.critical("storage ends with code %d: %s", outcome.code, outcome.report)
+        os.write(self._child.report_fd, outcome.report.encode()[:4096])
+        os._exit(outcome.code)
+
+    def _samples(self) -> list[MetricSamples]:
+        return self._metrics.samples() + self.web_samples()
+
+    def _hello(self) -> Hello:
+        return Hello(self.actors.epoch, self.actors.index_uuid, self.actors.log_uuid, CREDIT_BYTES, MAX_DEPTH)
+
+    def _peers(self) -> list[tuple[str, object]]:
+        return [(f"worker-{peer.worker}", peer.ref("observer")) for peer in self._listener.peers()]
+
+    def _create_buckets(self) -> None:
+        for bucket in self._settings.buckets:
+            if self._view is not None and self._view.bucket(bucket) is None:
+                answer = self.directory.get("metadata-journal").ask(CreateBucket(bucket))
+                logger.info("bucket %s of FS_BUCKETS: %s", bucket, type(answer).__name__)
+
+    def _command(self, line: str) -> None:
+        word, _, rest = line.partition(" ")
+        if word == "lost":
+            self.directory.get("segment-writer").tell(WorkerLost(int(rest)))
+        elif word == "stop":
+            self._stop.set()
+
+
+def run(settings: Settings, datadir: DataDir, child: Child) -> None:
+    """The storage process from its imports to its orderly stop."""
+    process = StorageProcess(settings, datadir, child)
+    process.start()
+    process.wait()

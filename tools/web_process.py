@@ -1,0 +1,99 @@
+"""What serves HTTP in a process: the worker's shared state, its cache and observer actors, the Bottle app, the server.
+
+Used by worker processes, which reach storage by its socket, and by the single process, which has storage inside.
+"""
+
+import logging
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from actors.cache import Cache
+from actors.directory import Directory
+from actors.messages import ForgetAll
+from actors.observer import Observer
+from fasterstore.cache import BlobCache
+from fasterstore.metadata.index import IndexView
+from fasterstore.settings import Settings
+from fasterstore.storage.datadir import DataDir
+from fasterstore.storage.disk import RealDisk
+from tools.wall_clock import now_ms
+from web.app import make_app
+from web.server import HttpLimits, HttpServer
+from web.worker import LinkState, Worker
+
+logger = logging.getLogger("fasterstore.web")
+
+
+class WebProcess:
+    """Owns the parts of one web process. `directory` resolves the storage actors; `link_state` is shown by /readyz."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        datadir: DataDir,
+        listener: socket.socket,
+        *,
+        number: int,
+        directory: Directory,
+        link_state: Callable[[], LinkState],
+    ) -> None:
+        self._settings = settings
+        self._datadir = datadir
+        self._directory = directory
+        share_bytes = settings.cache_capacity_bytes // max(settings.workers, 1)
+        blobs = BlobCache(share_bytes, settings.cache_object_max_bytes)
+        self._cache_ref = Cache.start(blobs)
+        self.worker = Worker(
+            settings=settings,
+            directory=directory,
+            disk=RealDisk(),
+            segments_dir=datadir.segments_dir,
+            blob_key=datadir.blob_key,
+            now_ms=now_ms,
+            number=number,
+            cache=blobs,
+            cache_ref=self._cache_ref,
+            link_state=link_state,
+            host_id=datadir.node_id.hex(),
+        )
+        limits = HttpLimits(progress_timeout_secs=settings.request_timeout_secs)
+        self.server = HttpServer(listener, make_app(self.worker), limits)
+        self.worker.metrics.http = self.server.counters
+        self.worker.metrics.cache = blobs
+
+    def observe(self, directory: Directory) -> Any:
+        """Start this process's observer under its name in `directory`; return its ref."""
+        ref = Observer.start(self.worker.metrics.process, self.worker.metrics.samples)
+        directory.register("observer", ref)
+        return ref
+
+    def open_index(self) -> None:
+        """Read from the index as it is now: at each connection to storage, and when the node becomes read-only."""
+        self.close_index()
+        view = IndexView(self._datadir.index_path)
+        self.worker.segments.forget_all()
+        self._cache_ref.ask(ForgetAll(view.identity()))  # before any request reads blob numbers under this index
+        self.worker.index = view
+
+    def close_index(self) -> None:
+        """Answer 503 from now on: storage may have another epoch when it comes back. Read-only nodes go on reading."""
+        view = self.worker.index
+        if view is not None and not self.worker.read_only:
+            self.worker.index = None
+            view.close()
+
+    def become_read_only(self, reason: str) -> None:
+        """Refuse writes, and read from the last committed index."""
+        self.worker.read_only = reason
+        if self.worker.index is None:
+            try:
+                self.open_index()
+            except Exception as error:  # an unreadable volume: reads are refused too, and /readyz says why
+                logger.error("no reads either: the index cannot be opened: %s: %s", type(error).__name__, error)
+
+    def drain(self) -> None:
+        """Finish the requests in flight; what still runs after the request timeout is reset."""
+        reset = self.server.drain(self._settings.request_timeout_secs)
+        if reset:
+            logger.warning("%d connections were reset at the end of the drain", reset)
