@@ -1,0 +1,75 @@
+# `make help` lists the targets. Everything runs from .venv, which is made when first needed.
+
+SHELL := /bin/sh
+PY := .venv/bin/python
+TESTS_STAMP := .venv/.tests-installed
+NODE_STAMP := .venv/.node-installed
+NOT_SLOW_SUITES := not faults
+UNIT_TESTS := $(wildcard tests/architecture tests/fasterstore tests/actors tests/web tests/tools tests/scripts)
+SHELL_SCRIPTS := $(wildcard scripts/*.sh) .ci/run
+PYTEST := $(PY) -m pytest -n 2 --timeout=300
+
+.DEFAULT_GOAL := help
+.PHONY: help run check test test-quick test-faults test-clients bench measure-million measure-scaled health put get delete clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
+
+run: $(NODE_STAMP) .env ## start a node (settings in .env; port 9000, data in ./data unless changed)
+	@exec $(PY) -m fasterstore serve
+
+check: $(TESTS_STAMP) ## lint, types, direction of imports, shell scripts
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+	$(PY) -m pytest -q tests/architecture
+	@if command -v shellcheck >/dev/null; then shellcheck -x $(SHELL_SCRIPTS); else echo "shellcheck is not installed: scripts not checked"; fi
+
+test: $(TESTS_STAMP) ## the whole suite but test-faults
+	$(PYTEST) -m "$(NOT_SLOW_SUITES)"
+
+test-quick: $(TESTS_STAMP) ## unit tests, at most a minute
+	$(PYTEST) -q -m "$(NOT_SLOW_SUITES) and not slow" $(UNIT_TESTS)
+
+# pytest ends with 5 when a suite has no test, which is not a failure here.
+test-faults: $(TESTS_STAMP) ## more crash, power-cut and disk-fault rounds (minutes; FAULT_ROUNDS=, CRASH_ROUNDS= for more)
+	$(PYTEST) --timeout=1200 -m faults || [ $$? -eq 5 ]
+
+test-clients: $(TESTS_STAMP) ## real S3 programs alone (they are part of `make test` too)
+	$(PYTEST) tests/clients
+
+bench: $(NODE_STAMP) ## load on a running node: FS_OBJECTS= FS_SIZE_BYTES= FS_CONCURRENCY= FS_BUCKET=
+	@$(PY) -m fasterstore bench
+
+measure-million: $(TESTS_STAMP) ## cost per operation and time to ready with 1,000,000 objects (minutes, about 2.5 GB)
+	$(PY) -m scripts.measure.cost_by_size --limit 1.3 --ready-limit 2
+
+measure-scaled: $(TESTS_STAMP) ## the same at 1/50 of the size, printed and not judged
+	$(PY) -m scripts.measure.cost_by_size --scale 0.02 --rounds 3
+
+health: ## ask the node how it is
+	@scripts/fs-health.sh
+
+put: ## store a file: FILE= BUCKET= KEY=
+	@scripts/fs-put.sh "$$FILE" "$$BUCKET" "$$KEY"
+
+get: ## fetch an object: BUCKET= KEY= OUT= (a file, or - for standard output)
+	@scripts/fs-get.sh "$$BUCKET" "$$KEY" "$$OUT"
+
+delete: ## delete an object: BUCKET= KEY=
+	@scripts/fs-delete.sh "$$BUCKET" "$$KEY"
+
+clean: ## remove .venv and caches; data and .env stay
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
+	find fasterstore actors web tools tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.env:
+	@install -m 600 .env.example .env
+	@echo "made .env from .env.example"
+
+$(NODE_STAMP): requirements.txt
+	@scripts/python-env.sh requirements.txt
+	@touch $@
+
+$(TESTS_STAMP): requirements.txt tests/requirements.txt
+	@scripts/python-env.sh tests/requirements.txt
+	@touch $(NODE_STAMP) $@
