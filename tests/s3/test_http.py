@@ -1,0 +1,195 @@
+"""The connection of a running node: keep-alive, pipelining, Expect, framing that is not beyond doubt, IPv6."""
+
+import socket
+
+import pytest
+
+from tests.node import RunningNode
+from tests.raw_connection import request_bytes, signed_request
+from tests.refusal import assert_refused
+
+CONTINUE = {"expect": "100-continue"}
+
+
+def test_many_requests_share_one_connection(node, connect, bucket):
+    connection = connect()
+    for number in range(50):
+        body = str(number).encode() * 100
+        connection.send(signed_request(node, "PUT", f"/{bucket}/key", body=body))
+        assert connection.answer().status == 200
+        connection.send(signed_request(node, "GET", f"/{bucket}/key"))
+        assert connection.answer().content == body
+
+
+def test_pipelined_requests_are_answered_in_order(node, connect, bucket):
+    large = b"L" * 400_000
+    connection = connect()
+    connection.send(
+        signed_request(node, "PUT", f"/{bucket}/small", body=b"small")
+        + signed_request(node, "GET", f"/{bucket}/small")
+        + signed_request(node, "HEAD", f"/{bucket}/small")
+        + signed_request(node, "PUT", f"/{bucket}/large", body=large)
+        + signed_request(node, "GET", f"/{bucket}/missing")
+        + signed_request(node, "GET", f"/{bucket}/large")
+        + signed_request(node, "GET", f"/{bucket}/small", {"range": "bytes=1-2"})
+        + signed_request(node, "DELETE", f"/{bucket}/small")
+        + signed_request(node, "GET", f"/{bucket}/small")
+    )
+    assert connection.answer().status == 200
+    assert connection.answer().content == b"small"
+    assert connection.answer(to_head=True).headers["content-length"] == "5"
+    assert connection.answer().status == 200
+    assert_refused(connection.answer(), 404, "NoSuchKey")
+    assert connection.answer().content == large
+    assert connection.answer().content == b"ma"
+    assert connection.answer().status == 204
+    assert_refused(connection.answer(), 404, "NoSuchKey")
+
+
+def test_the_connection_ends_when_the_client_asks_for_it(node, connect, bucket):
+    connection = connect()
+    connection.send(signed_request(node, "GET", f"/{bucket}/missing", {"connection": "close"}))
+    assert_refused(connection.answer(), 404, "NoSuchKey")
+    assert connection.rest() == b""
+
+
+def test_a_refused_small_body_leaves_the_connection_usable(node, connect, bucket):
+    connection = connect()
+    connection.send(signed_request(node, "PUT", "/no-such-bucket/key", body=b"x" * 1000))
+    assert_refused(connection.answer(), 404, "NoSuchBucket")
+    connection.send(signed_request(node, "PUT", f"/{bucket}/key", body=b"body"))
+    assert connection.answer().status == 200
+
+
+def test_a_refused_large_body_is_answered_and_the_connection_closed(node, connect, bucket):
+    connection = connect()
+    connection.send(signed_request(node, "PUT", "/no-such-bucket/key", {"content-length": "10000000"}) + b"x" * 300_000)
+    answer = connection.answer()
+    assert_refused(answer, 404, "NoSuchBucket")
+    assert answer.headers["connection"] == "close"
+
+
+class TestExpect:
+    @pytest.mark.parametrize("size", [4, 100_000, 400_000])
+    def test_the_100_comes_and_then_the_body_is_taken(self, node, client, connect, bucket, size):
+        connection = connect()
+        connection.send(signed_request(node, "PUT", f"/{bucket}/key", CONTINUE | {"content-length": str(size)}))
+        assert connection.answer().status == 100
+        connection.send(b"x" * size)
+        assert connection.answer().status == 200
+        assert client.get(bucket, "key").content == b"x" * size
+
+    def test_a_client_that_does_not_wait_is_served_too(self, node, client, connect, bucket):
+        connection = connect()
+        connection.send(signed_request(node, "PUT", f"/{bucket}/key", CONTINUE, b"body"))
+        answer = connection.answer()
+        assert (connection.answer() if answer.status == 100 else answer).status == 200
+        assert client.get(bucket, "key").content == b"body"
+
+    def test_an_aws_chunked_body_is_asked_for_too(self, node, connect, bucket):
+        headers = CONTINUE | {"content-length": "9", "x-amz-decoded-content-length": "0", "content-encoding": "aws-chunked"}
+        connection = connect()
+        connection.send(signed_request(node, "PUT", f"/{bucket}/key", headers, payload="STREAMING-UNSIGNED-PAYLOAD-TRAILER"))
+        assert connection.answer().status == 100
+
+    REFUSED = {
+        "signature": ({}, "key", 403, "SignatureDoesNotMatch"),
+        "length": ({"content-length": "99999999999"}, "key", 400, "EntityTooLarge"),
+        "digest": ({"content-md5": "AAAA"}, "key", 400, "InvalidDigest"),
+        "checksum": ({"x-amz-checksum-crc32": "AAAA"}, "key", 400, "InvalidRequest"),
+        "precondition": ({"if-none-match": "*"}, "there", 412, "PreconditionFailed"),
+        "if-match": ({"if-match": '"other"'}, "there", 412, "PreconditionFailed"),
+        "missing": ({"if-match": '"other"'}, "key", 404, "NoSuchKey"),
+        "key": ({}, "k" * 1025, 400, "KeyTooLongError"),
+        "bucket": ({}, None, 404, "NoSuchBucket"),
+        "encryption": ({"x-amz-server-side-encryption": "AES256"}, "key", 501, "NotImplemented"),
+        "metadata": ({"x-amz-meta-a": "x" * 3000}, "key", 400, "MetadataTooLarge"),
+        "owner": ({"x-amz-expected-bucket-owner": "1"}, "key", 403, "AccessDenied"),
+    }
+
+    @pytest.mark.parametrize("why", REFUSED)
+    def test_a_refusal_comes_instead_of_the_100(self, node, client, connect, bucket, why):
+        headers, key, status, code = self.REFUSED[why]
+        client.put(bucket, "there", b"body")
+        target = f"/{bucket}/{key}" if key else "/no-such-bucket/key"
+        request = signed_request(node, "PUT", target, CONTINUE | {"content-length": "400000"} | headers)
+        if why == "signature":
+            request = request.replace(b"Signature=", b"Signature=0")
+        connection = connect()
+        connection.send(request)
+        assert_refused(connection.answer(), status, code)
+        assert node.usage(bucket) == (1, 4)
+
+    def test_nothing_is_asked_for_where_there_is_no_body(self, node, connect, bucket):
+        connection = connect()
+        connection.send(signed_request(node, "GET", f"/{bucket}/key", CONTINUE))
+        assert_refused(connection.answer(), 404, "NoSuchKey")
+
+    def test_another_expectation_is_refused(self, node, connect, bucket):
+        connection = connect()
+        connection.send(signed_request(node, "PUT", f"/{bucket}/key", {"expect": "200-ok"}, b"body"))
+        assert connection.answer().status == 417
+
+
+SMUGGLED = b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n"
+AMBIGUOUS = {
+    "length and chunked": b"PUT /b/k HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "two lengths": b"PUT /b/k HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nContent-Length: 0\r\n\r\n",
+    "equal lengths": b"PUT /b/k HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\nContent-Length: 0\r\n\r\n",
+    "length list": b"PUT /b/k HTTP/1.1\r\nHost: h\r\nContent-Length: 0, 0\r\n\r\n",
+    "signed length": b"PUT /b/k HTTP/1.1\r\nHost: h\r\nContent-Length: +0\r\n\r\n",
+    "negative length": b"PUT /b/k HTTP/1.1\r\nHost: h\r\nContent-Length: -1\r\n\r\n",
+    "hex length": b"PUT /b/k HTTP/1.1\r\nHost: h\r\nContent-Length: 0x5\r\n\r\n",
+    "bare LF": b"GET /b/k HTTP/1.1\nHost: h\n\n",
+    "space before colon": b"PUT /b/k HTTP/1.1\r\nHost: h\r\nContent-Length : 5\r\n\r\n",
+    "folded header": b"GET /b/k HTTP/1.1\r\nHost: h\r\nX-A: 1\r\n 2\r\n\r\n",
+    "underscore length": b"PUT /b/k HTTP/1.1\r\nHost: h\r\nContent_Length: 5\r\n\r\n",
+    "chunked twice": b"PUT /b/k HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
+    "other coding": b"PUT /b/k HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    "odd coding": b"PUT /b/k HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: xchunked\r\n\r\n",
+    "chunked in 1.0": b"PUT /b/k HTTP/1.0\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "no host": b"GET /b/k HTTP/1.1\r\n\r\n",
+    "two hosts": b"GET /b/k HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+    "null byte": b"GET /b/k HTTP/1.1\r\nHost: h\r\nX-A: a\x00b\r\n\r\n",
+    "HTTP/2 preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "TLS hello": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    "absolute form": b"GET http://elsewhere/b/k HTTP/1.1\r\nHost: h\r\n\r\n",
+    "CONNECT": b"CONNECT h:1 HTTP/1.1\r\nHost: h\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("name", AMBIGUOUS)
+def test_an_ambiguous_request_is_refused_once_and_the_connection_closed(connect, name):
+    connection = connect()
+    connection.send(AMBIGUOUS[name] + SMUGGLED)
+    answer = connection.answer()
+    assert answer.status in (400, 501, 505)
+    assert answer.headers["connection"] == "close"
+    assert b"<Error><Code>" in answer.content
+    assert answer.headers["x-amz-request-id"].encode() in answer.content
+    assert connection.rest() == b""
+
+
+def test_a_head_that_is_too_large_is_refused(connect):
+    connection = connect()
+    connection.send(request_bytes("GET", "/b/k", {"host": "h", "x-large": "x" * 70_000}))
+    assert connection.answer().status == 400
+    assert connection.rest() == b""
+
+
+def test_a_node_serves_on_ipv6(tmp_path, connect):
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("no IPv6 loopback here")
+    with RunningNode(tmp_path / "data", {"FS_BIND_ADDR": "[::1]:0"}) as node:
+        assert node.endpoint.startswith("http://[::1]:")
+        for scheme in ("sigv4", "x-fs"):
+            with node.client(scheme) as client:
+                if scheme == "sigv4":
+                    client.create_bucket("box")
+                client.put("box", "key", b"body")
+                assert client.head("box").status_code == 200
+        with node.client() as client:
+            assert client.get("box", "key").content == b"body"
+        node.restart()
