@@ -1,0 +1,178 @@
+"""Takes a finished workload to every kind of power cut, restarts the engine on what is left, and judges what it finds.
+
+A recovered store must hold exactly the contents after some LSN that is no lower than any acknowledged before the cut, and no
+higher than anything asked for by then: so acknowledged writes are there, others are there whole or not at all, and nothing that was
+overwritten or deleted comes back. A second restart, orderly, by kill or by another power cut, must find the same.
+"""
+
+import os
+import random
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from actors import messages as m
+from fasterstore.errors import StoreError
+from fasterstore.storage.datadir import open_datadir
+from fasterstore.storage.memory_disk import SECTOR_BYTES, MemoryDisk
+from fasterstore.storage.record import record_bytes
+from tests.faults.engine import Clock, Engine, make_intent, split
+from tests.faults.timeline import State, Timeline, Violation
+from tests.faults.workload import BUCKETS, KEYS, STORE, IndexFiles, Workload, put_index
+
+WORKS_SHARE = 0.5
+
+
+class Crash(NamedTuple):
+    """One possible state after a power cut: the disk, the index's files, and when the power went."""
+
+    disk: MemoryDisk
+    index_files: IndexFiles
+    at_op: int
+
+
+class Survivor(NamedTuple):
+    """A crash state that was judged sound, with the LSN to which it recovers."""
+
+    crash: Crash
+    lsn: int
+
+
+def crashes(run: Workload, rng: random.Random, states_per_moment: int) -> Iterator[Crash]:
+    """Power cuts at moments of the run in random order, each with some of the states it may leave; ends after each moment had its turn."""
+    ops = run.disk.ops
+    moments = list(range(len(ops) + 1))
+    # Most can go wrong between a write and its sync.
+    moments += [at_op for at_op in moments if at_op and ops[at_op - 1].kind == "write"] * 3
+    rng.shuffle(moments)
+    for at_op in moments:
+        disks = list(run.disk.crash_states(at_op, rng, states_per_moment))
+        for disk in rng.sample(disks, min(states_per_moment, len(disks))):
+            yield Crash(disk, _pick_index(run, at_op, rng), at_op)
+
+
+class CrashCheck:
+    """Judges crash states of one workload. Uses `folder` for the index."""
+
+    def __init__(self, folder: str, timeline: Timeline, rng: random.Random, now_ms: Clock) -> None:
+        self._index_path = os.path.join(folder, "index.db")
+        self._timeline = timeline
+        self._rng = rng
+        self._now_ms = now_ms
+
+    def judge(self, crash: Crash) -> Survivor:
+        """Restart on a crash state, twice. Raises Violation."""
+        disk = _copy(crash.disk)
+        put_index(self._index_path, crash.index_files)
+        engine = self._start(disk)
+        lsn = engine.recovered_lsn
+        promised = self._timeline.promised_lsn(crash.at_op)
+        if lsn < promised:
+            raise Violation(f"LSN {promised} was acknowledged, the log now ends at {lsn}")
+        if lsn > self._timeline.head_lsn or self._timeline.asked_at(lsn) > crash.at_op:
+            raise Violation(f"the log ends at LSN {lsn}, which nobody had asked for yet")
+        state = self._timeline.state(lsn)
+        _compare(engine, state)
+        engine = self._again(disk, crash.index_files, engine)
+        _compare(engine, state)
+        if self._rng.random() < WORKS_SHARE:
+            self._check_it_works(engine, state)
+        engine.abandon()
+        return Survivor(crash, lsn)
+
+    def _again(self, disk: MemoryDisk, index: IndexFiles, engine: Engine) -> Engine:
+        way = self._rng.choice(("stop", "kill", "cut"))
+        if way == "stop":
+            engine.stop()
+            return self._start(disk)
+        engine.abandon()
+        if way == "cut":
+            at_op = self._rng.randint(0, len(disk.ops))
+            disk = self._rng.choice(list(disk.crash_states(at_op, self._rng, 2)))
+            put_index(self._index_path, index)
+        return self._start(disk)
+
+    def _start(self, disk: MemoryDisk) -> Engine:
+        try:
+            datadir = split(open_datadir(disk, STORE, os.urandom), self._index_path)
+            return Engine(disk, datadir, os.urandom, self._now_ms)
+        except Exception as error:
+            raise Violation(f"the node does not start: {type(error).__name__}: {error}") from error
+
+    def _check_it_works(self, engine: Engine, state: State) -> None:
+        """A new write is kept and read; rot is never served; a PUT of the same bytes heals it."""
+        body = self._rng.randbytes(self._rng.randint(1, 600))
+        _store(engine, BUCKETS[0], b"new", body)
+        found = engine.read(BUCKETS[0], b"new")
+        if found is None or found.body != body:
+            raise Violation(f"a write after the restart reads as {found}")
+        bucket, key = self._rng.choice([(BUCKETS[0], b"new"), *((name, key) for name, keys in state.items() for key in keys)])
+        found = engine.read(bucket, key)
+        if found is None or found.blob is None:
+            return
+        engine.rot(found.blob, self._rng.randrange(record_bytes(len(found.body))), self._rng.randrange(8))
+        if not engine.is_damaged(bucket, key):
+            raise Violation(f"a flipped bit in the record of {bucket}/{key!r} went unnoticed")
+        _store(engine, bucket, key, found.body)
+        if engine.is_damaged(bucket, key):
+            raise Violation(f"{bucket}/{key!r} was stored anew, but the damaged record is still the one that is read")
+
+
+def _store(engine: Engine, bucket: str, key: bytes, body: bytes) -> None:
+    reply = engine.put(make_intent(bucket, key, body, "after", create_bucket=True), body).get()
+    if not isinstance(reply, m.Stored):
+        raise Violation(f"a PUT after the restart was answered {reply}")
+
+
+def _compare(engine: Engine, state: State) -> None:
+    """Raises Violation unless the store holds exactly `state`, readable and verified, with right counters."""
+    names = [row.name for row in engine.view.buckets("", "", 100)]
+    if names != sorted(state):
+        raise Violation(f"the buckets are {names}, not {sorted(state)}")
+    uses: Counter[int] = Counter()
+    blobs = {}
+    for bucket in BUCKETS:
+        for key in KEYS:
+            made = state.get(bucket, {}).get(key)
+            try:
+                found = engine.read(bucket, key)
+            except (StoreError, OSError) as error:
+                raise Violation(f"{bucket}/{key!r} is unreadable: {type(error).__name__}: {error}; it should be {made}") from error
+            if made is None:
+                if found is not None:
+                    raise Violation(f"{bucket}/{key!r} should not be there: {found}")
+                continue
+            if found is None or found.body != made.body or found.row.user != {"tag": made.tag}:
+                raise Violation(f"{bucket}/{key!r} is {found}, not {made}")
+            if found.row.etag != make_intent(bucket, key, made.body, "").etag:
+                raise Violation(f"{bucket}/{key!r} has the ETag {found.row.etag}")
+            if found.blob is not None:
+                uses[found.blob.number] += 1
+                blobs[found.blob.number] = found.blob
+    wrong = [row for number, row in blobs.items() if row.refs != uses[number]]
+    if wrong:
+        raise Violation(f"these blobs are used {uses}: {wrong}")
+    usage = [(name, len(keys), sum(len(made.body) for made in keys.values())) for name, keys in sorted(state.items())]
+    if [tuple(row) for row in engine.view.usage()] != usage:
+        raise Violation(f"usage is {engine.view.usage()}, not {usage}")
+
+
+def _pick_index(run: Workload, at_op: int, rng: random.Random) -> IndexFiles:
+    """One that may be left: none, or any copy from before the cut, its own log torn somewhere."""
+    copies = [copy for copy in run.indexes if copy.at_op <= at_op]
+    if rng.random() < 0.2:
+        return {}
+    _at_op, files, may_tear = copies[-1] if rng.random() < 0.4 else rng.choice(copies)
+    log = files.get("-wal", b"")
+    if log and may_tear and rng.random() < 0.4:
+        torn = bytearray(log)
+        start = rng.randrange(len(log)) // SECTOR_BYTES * SECTOR_BYTES
+        end = rng.choice((len(log), start + SECTOR_BYTES))
+        torn[start:end] = bytes(min(end, len(log)) - start)
+        files = files | {"-wal": bytes(torn)}
+    return files
+
+
+def _copy(disk: MemoryDisk) -> MemoryDisk:
+    (kept,) = list(disk.crash_states(0, random.Random(0), 0))[:1]
+    return kept

@@ -1,0 +1,304 @@
+"""One life of the real storage actors, on a disk of the test's choice: what the fault harnesses drive and look into.
+
+Owns the actors between `Engine(...)` and `stop` or `abandon`. It knows no model and judges nothing. Log files, segments and
+batches are made small, so that a short run rolls and rotates often.
+"""
+
+import hashlib
+import itertools
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+from unittest.mock import patch
+
+from blake3 import blake3
+
+import actors.metadata_journal
+from actors import messages as m
+from actors.directory import Directory
+from actors.runtime import Envelope, GeventRef, Reply, sleep
+from fasterstore.errors import DamagedRecord
+from fasterstore.metadata.index import IndexView
+from fasterstore.model import BlobNumber, BlobRow, ObjectRow, PutIntent
+from fasterstore.storage import record
+from fasterstore.storage.datadir import DataDir
+from fasterstore.storage.disk import Disk
+from fasterstore.storage.open_segments import OpenSegments
+from fasterstore.storage.segment import segment_name
+from fasterstore.storage.wal_recovery import Recovered
+from fasterstore.storage.wal_recovery import recover as real_recover
+from tools import storage_actors
+from tools.storage_actors import StorageActors
+
+SEGMENT_TARGET_BYTES = 24 << 10
+WAL_ROTATE_BYTES = 8 << 10
+WAL_STEP_BYTES = 4 << 10
+ANSWER_TIMEOUT_SECS = 60.0
+
+Clock = Callable[[], int]
+
+
+class SplitDataDir(DataDir):
+    """A data dir whose index is a real file, while everything else lies on another disk."""
+
+    index_file = ""
+
+    @property
+    def index_path(self) -> str:
+        return self.index_file
+
+
+def split(datadir: DataDir, index_file: str) -> SplitDataDir:
+    """The same data dir with its index at `index_file`."""
+    made = SplitDataDir(*datadir)
+    made.index_file = index_file
+    return made
+
+
+class Found(NamedTuple):
+    """What a read sees: verified bytes, the object's row, the blob's row (None for an empty object)."""
+
+    body: bytes
+    row: ObjectRow
+    blob: BlobRow | None
+
+
+class Outcome:
+    """A request on its way. `acknowledged_at` is what `clock` said in the instant of the reply; None before."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._reply = Reply()
+        self.acknowledged_at: int | None = None
+
+    def set(self, value: Any = None) -> None:
+        self.acknowledged_at = self._clock()
+        self._reply.set(value)
+
+    def fail(self, error: Exception) -> None:
+        self._reply.fail(error)
+
+    def get(self) -> Any:
+        """The reply. Raises ActorDeadError if the actors were abandoned before it, ActorFailure."""
+        return self._reply.get(timeout=ANSWER_TIMEOUT_SECS)
+
+
+class Engine:
+    """See the module. Raises from its constructor what StorageActors.start raises; `recovered_lsn` is the log's head found then."""
+
+    def __init__(self, disk: Disk, datadir: DataDir, random_bytes: Callable[[int], bytes], now_ms: Clock, clock: Clock = lambda: 0) -> None:
+        self.disk = disk
+        self.datadir = datadir
+        self.recovered_lsn = 0
+        self._ended = False
+        self._clock = clock
+        self._directory = Directory()
+        self._actors = StorageActors(
+            disk,
+            datadir,
+            self._directory,
+            segment_target_bytes=SEGMENT_TARGET_BYTES,
+            min_free_bytes=0,
+            checkpoint_interval_secs=1e9,
+            fatal=_fatal,
+            now_ms=now_ms,
+            random_bytes=random_bytes,
+        )
+        with patch.object(storage_actors, "recover", self._recover):
+            for _progress in self._actors.start():
+                pass
+        self.view = IndexView(datadir.index_path)
+        self._segments = OpenSegments(disk, datadir.segments_dir)
+
+    def _recover(self, *args: Any, **kwargs: Any) -> Recovered:
+        found = real_recover(*args, **kwargs, rotate_bytes=WAL_ROTATE_BYTES, step_bytes=WAL_STEP_BYTES)
+        self.recovered_lsn = found.head_lsn
+        return found
+
+    @property
+    def epoch(self) -> int:
+        return self._actors.epoch
+
+    # ---- its end ----
+
+    def stop(self) -> None:
+        """The orderly end."""
+        self._ended = True
+        self._close_readers()
+        self._actors.stop()
+
+    def abandon(self) -> None:
+        """The end by kill -9: nobody finishes anything, nothing is checkpointed. What a native thread has begun it completes.
+
+        Nothing happens after the first end.
+        """
+        if self._ended:
+            return
+        self._ended = True
+        self._close_readers()
+        refs = list(reversed(self._actors._refs))
+        actors = [ref._actor_weakref() for ref in refs]
+        for ref in refs:
+            ref.kill()
+        for actor in actors:
+            for name in ("_ticker", "_finisher"):
+                if getattr(actor, name, None) is not None:
+                    getattr(actor, name).kill()
+            for name in ("_thread", "_finish_thread"):
+                if hasattr(actor, name):
+                    getattr(actor, name).close()
+        for actor in actors:
+            if hasattr(actor, "_view"):
+                actor._segments.forget_all()
+                actor._view.close()
+                appender = actor._appender
+                for segment in (appender._small, *appender._large.values(), *appender._retired):
+                    if segment is not None and segment.fd >= 0:
+                        self.disk.close(segment.fd)
+            else:
+                actor._journal.close()
+                actor._journal._witness.close()
+
+    def _close_readers(self) -> None:
+        self._segments.forget_all()
+        self.view.close()
+
+    # ---- requests ----
+
+    def send(self, actor: str, message: Any) -> Outcome:
+        """Ask without waiting."""
+        outcome = Outcome(self._clock)
+        ref = self._directory.get(actor)
+        assert isinstance(ref, GeventRef)
+        ref.deliver(Envelope(message, outcome))
+        return outcome
+
+    def blob_id(self, body: bytes) -> bytes:
+        return blake3(body, key=self.datadir.blob_key).digest()
+
+    def put(self, intent: PutIntent, body: bytes) -> Outcome:
+        """PUT with the bytes in the message."""
+        return self.send("segment-writer", m.PutObject(intent, self.blob_id(body), body))
+
+    def reserve(self, body: bytes, worker: int = 1) -> m.ExtentGranted:
+        """Have a place for `body` granted."""
+        grant = self.send("segment-writer", m.ReserveExtent(len(body), len(body), worker)).get()
+        assert isinstance(grant, m.ExtentGranted), grant
+        return grant
+
+    def open_segment(self, grant: m.ExtentGranted) -> int:
+        """The worker's own descriptor, which outlives this life; the caller closes it."""
+        return self.disk.open(os.path.join(self.datadir.segments_dir, segment_name(grant.segment_id)))
+
+    def finish(self, grant: m.ExtentGranted, intent: PutIntent, body: bytes, claim: int = 0) -> Outcome:
+        """PUT of an extent that was filled."""
+        digest = record.table_digest(record.chunk_table(body))
+        message = m.FinishExtent(intent, grant.extent, grant.epoch, self.blob_id(body), digest, BlobNumber(claim))
+        return self.send("segment-writer", message)
+
+    def abort(self, grant: m.ExtentGranted) -> None:
+        self._directory.get("segment-writer").tell(m.AbortExtent(grant.extent, grant.epoch))
+
+    def lose_worker(self, worker: int) -> None:
+        self._directory.get("segment-writer").tell(m.WorkerLost(worker))
+
+    def delete(self, bucket: str, key: bytes, if_match: str | None = None) -> Outcome:
+        return self.send("metadata-journal", m.DeleteObject(bucket, key, if_match))
+
+    def create_bucket(self, bucket: str) -> Outcome:
+        return self.send("metadata-journal", m.CreateBucket(bucket))
+
+    def delete_bucket(self, bucket: str) -> Outcome:
+        return self.send("metadata-journal", m.DeleteBucket(bucket))
+
+    def checkpoint(self) -> m.Checkpointed:
+        checkpointed: m.Checkpointed = self.send("metadata-journal", m.Checkpoint()).get()
+        return checkpointed
+
+    def tick(self) -> None:
+        """One second has passed."""
+        self._directory.get("metadata-journal").tell(m.Tick())
+        sleep(0)
+
+    # ---- reading, as a worker does ----
+
+    def read(self, bucket: str, key: bytes) -> Found | None:
+        """The current object, or None. Raises DamagedRecord, FileNotFoundError, DamagedRow."""
+        found = self.view.locate(bucket, key)
+        if found.object is None:
+            return None
+        if found.blob is None or found.file_uuid is None:
+            assert found.object.size_bytes == 0, found
+            return Found(b"", found.object, None)
+        place = found.blob.location
+        segment = self._segments.reader(place.segment_id, found.file_uuid)
+        stored = self.disk.pread(segment.fd, record.record_bytes(place.stored_bytes), place.offset)
+        return Found(bytes(record.verify_record(stored, place)), found.object, found.blob)
+
+    def rot(self, blob: BlobRow, place: int, bit: int) -> None:
+        """Flip one bit of the blob's record, at `place` of its bytes."""
+        row = self.view.segment(blob.location.segment_id)
+        assert row is not None
+        segment = self._segments.writer(row.segment_id, row.file_uuid)
+        offset = blob.location.offset + place
+        (byte,) = self.disk.pread(segment.fd, 1, offset)
+        self.disk.pwrite(segment.fd, bytes([byte ^ 1 << bit]), offset)
+
+    def is_damaged(self, bucket: str, key: bytes) -> bool:
+        """Whether a read of that object is refused as damage."""
+        try:
+            self.read(bucket, key)
+        except DamagedRecord:
+            return True
+        return False
+
+
+def fill(disk: Disk, fd: int, grant: m.ExtentGranted, body: bytes) -> None:
+    """Do the worker's part: payload and chunk table into the extent."""
+    start = grant.offset + record.HEADER_BYTES
+    disk.pwrite(fd, body, start)
+    disk.pwrite(fd, record.chunk_table(body), start + len(body))
+
+
+def make_intent(bucket: str, key: bytes, body: bytes, tag: str, **conditions: Any) -> PutIntent:
+    """What web would ask for; `tag` is kept as user metadata and tells which request an object is of."""
+    etag = hashlib.md5(body, usedforsecurity=False).hexdigest()
+    return PutIntent(bucket, key, len(body), etag, {"content-type": "text/plain"}, {"tag": tag}, {}, **conditions)
+
+
+def counting_clock() -> Clock:
+    """Unix milliseconds that never repeat."""
+    return itertools.count(1_700_000_000_000).__next__
+
+
+@contextmanager
+def scratch_folder() -> Iterator[str]:
+    """A folder in memory if there is such a thing: the index needs real files, and no sync of theirs is under test."""
+    path = tempfile.mkdtemp(prefix="faults-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def laboratory() -> Iterator[None]:
+    """The journal's own clock stands still, so that a run is told by its seed; `Engine.tick` moves it. Killed actors log nothing."""
+    loggers = [logging.getLogger(name) for name in ("actors.runtime", "fasterstore.segments", "fasterstore.journal")]
+    levels = [logger.level for logger in loggers]
+    with patch.object(actors.metadata_journal, "TICK_SECS", 1e6):
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+def _fatal(reason: str, suspect: bool) -> None:
+    raise AssertionError(f"the storage process would have ended (suspect: {suspect}): {reason}")

@@ -1,0 +1,39 @@
+"""Power cuts at every kind of moment of random runs of the real storage actors, and restarts on whatever they may leave.
+
+`make test` judges a few thousand states; `make test-faults` many more, and CRASH_ROUNDS=n sets how many times four chains.
+"""
+
+import os
+
+import pytest
+
+from tests.faults.chain import judge_chain
+from tests.faults.planted import BUGS, Bug
+from tests.faults.timeline import Violation
+
+CHAINS = 4
+STATES_PER_CHAIN = 700
+NIGHTLY_STATES_PER_CHAIN = 3000
+ROUNDS = int(os.environ.get("CRASH_ROUNDS", "1"))
+TRIES_TO_FIND_A_BUG = 20
+STATES_TO_FIND_A_BUG = 90
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(CHAINS))
+def test_every_acknowledged_write_and_nothing_half_done_survives_a_power_cut(seed: int) -> None:
+    assert judge_chain(seed, STATES_PER_CHAIN) == STATES_PER_CHAIN
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("seed", range(CHAINS, CHAINS + CHAINS * ROUNDS))
+def test_every_acknowledged_write_and_nothing_half_done_survives_many_more_power_cuts(seed: int) -> None:
+    assert judge_chain(seed, NIGHTLY_STATES_PER_CHAIN) == NIGHTLY_STATES_PER_CHAIN
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.__name__)
+def test_a_planted_bug_is_found(bug: Bug) -> None:
+    with bug() as disk_class, pytest.raises(Violation):
+        for seed in range(TRIES_TO_FIND_A_BUG):
+            judge_chain(seed, STATES_TO_FIND_A_BUG, disk_class)

@@ -1,0 +1,51 @@
+"""Thousands of random steps of the real storage actors against a dict; same seed, same steps.
+
+`make test` does a few thousand; `make test-faults` more, and CRASH_ROUNDS=n sets how many times two seeds.
+"""
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, Phase, Verbosity, seed, settings
+from hypothesis.errors import FlakyFailure
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.faults.machine import EngineAgainstModel
+from tests.faults.planted import MODEL_BUGS, Bug
+
+ROUNDS = int(os.environ.get("CRASH_ROUNDS", "1"))
+SEEDS_TO_FIND_A_BUG = 6
+QUIET = settings(
+    database=None,
+    deadline=None,
+    verbosity=Verbosity.normal,
+    suppress_health_check=list(HealthCheck),
+    report_multiple_bugs=False,
+    stateful_step_count=50,
+)
+
+
+def machine(number: int) -> type[EngineAgainstModel]:
+    """A kind of machine whose steps are told by `number`."""
+    made: type[EngineAgainstModel] = seed(number)(type(f"Machine{number}", (EngineAgainstModel,), {}))
+    return made
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(2))
+def test_the_engine_answers_as_the_model_does(number: int) -> None:
+    run_state_machine_as_test(machine(number), settings=settings(QUIET, max_examples=60))
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("number", range(2, 2 + 2 * ROUNDS))
+def test_the_engine_answers_as_the_model_does_for_long(number: int) -> None:
+    run_state_machine_as_test(machine(number), settings=settings(QUIET, max_examples=400))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bug", MODEL_BUGS, ids=lambda bug: bug.__name__)
+def test_a_planted_bug_is_found(bug: Bug) -> None:
+    with bug(), pytest.raises((AssertionError, FlakyFailure)):
+        for number in range(SEEDS_TO_FIND_A_BUG):
+            run_state_machine_as_test(machine(number), settings=settings(QUIET, max_examples=100, phases=[Phase.generate]))

@@ -1,0 +1,87 @@
+"""What the clients of a node know: which values each key may hold, by what was acknowledged. Judges every answer against it.
+
+A value is the MD5 of a body (its ETag), None is "no such key". A key has one writer, which sends its next request after the answer to
+the one before: so an acknowledged key holds exactly one value, and a key whose last outcome is unknown holds either of two and is
+written no more. Owns no connection and starts nothing.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Key:
+    """`possible`: what it may hold now; `sent`: every value it was ever asked to hold; `pending`: a request is in flight."""
+
+    name: str
+    possible: set[str | None] = field(default_factory=lambda: {None})
+    sent: set[str] = field(default_factory=set)
+    pending: bool = False
+    settled: bool = True
+    """No outcome of this key is unknown."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """What happened, for the report that a run prints."""
+
+    acknowledged: int = 0
+    refused: int = 0
+    unknown: int = 0
+    reads: int = 0
+    verified: int = 0
+
+
+class Ledger:
+    """All keys of one node's life, and each answer that contradicts what was acknowledged (`violations`)."""
+
+    def __init__(self) -> None:
+        self.keys: dict[str, Key] = {}
+        self.counts = Counts()
+        self.violations: list[str] = []
+
+    def key(self, name: str) -> Key:
+        """The key of that name, new if it was never used."""
+        return self.keys.setdefault(name, Key(name))
+
+    def begin(self, key: Key, value: str | None) -> None:
+        """A PUT of `value`, or a DELETE (None), is about to be sent."""
+        key.pending = True
+        if value is not None:
+            key.sent.add(value)
+
+    def acknowledged(self, key: Key, value: str | None) -> None:
+        """It was answered with success."""
+        key.possible, key.pending = {value}, False
+        self.counts.acknowledged += 1
+
+    def refused(self, key: Key) -> None:
+        """It was refused by an answer that says that nothing was changed, or was never sent."""
+        key.pending = False
+        self.counts.refused += 1
+
+    def unknown(self, key: Key, value: str | None) -> None:
+        """Nobody can say whether it happened."""
+        key.possible.add(value)
+        key.pending = key.settled = False
+        self.counts.unknown += 1
+
+    def judge(self, key: Key, etag: str | None, body: bytes, *, exact: bool) -> str | None:
+        """Compare a GET's answer (`etag` None: 404) with what may be; return the value seen.
+
+        `exact`: the key had no request in flight while it was read, so its last acknowledged value is the only right one.
+        """
+        self.counts.reads += 1
+        value = None if etag is None else etag.strip('"')
+        if value is not None and hashlib.md5(body).hexdigest() != value:
+            self.violations.append(f"{key.name}: a half-written value: {len(body)} bytes that are not those of ETag {value}")
+        elif value is not None and value not in key.sent:
+            self.violations.append(f"{key.name}: holds {value}, which nobody has written there")
+        elif exact and value not in key.possible:
+            self.violations.append(f"{key.name}: holds {value}, acknowledged was {sorted(map(str, key.possible))}")
+        return value
+
+    def settle(self, key: Key, value: str | None) -> None:
+        """Every process that could still carry out an unknown request is gone, and the key was seen to hold `value`: so it stays."""
+        key.possible = {value}
+        key.settled = True

@@ -1,0 +1,131 @@
+"""Faults that a node is given on purpose, to show that a harness turns red. Active only in a process started with this folder on
+PYTHONPATH and the fault's name in PLANTED_BUG; never part of the product.
+
+    no_sync            nothing is ever synced, files or folders
+    ack_before_sync    the WAL is synced a while after the answer
+    ack_before_write   the WAL frame itself is written a while after the answer
+    no_directory_sync  names are not synced, file contents are
+    segment_reused     a new epoch appends from the start of the segments that the one before it filled
+"""
+
+import importlib.abc
+import importlib.util
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+LATE_SECS = 0.2
+
+
+def plant(module: str, change: Callable[[Any], None]) -> None:
+    """Call `change` with the module when it has been imported: children patch the standard library before they import anything."""
+
+    class Finder(importlib.abc.MetaPathFinder):
+        def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
+            if name != module:
+                return None
+            sys.meta_path.remove(self)
+            spec = importlib.util.find_spec(name)
+            assert spec is not None and spec.loader is not None
+            execute = spec.loader.exec_module
+
+            def execute_and_change(made: Any) -> None:
+                execute(made)
+                change(made)
+
+            setattr(spec.loader, "exec_module", execute_and_change)  # noqa: B010 - a method, which types do not let be assigned
+            return spec
+
+    sys.meta_path.insert(0, Finder())
+
+
+def no_sync(disk: Any) -> None:
+    for name in ("fdatasync", "fsync", "fsync_dir"):
+        setattr(disk.RealDisk, name, lambda self, _what: None)
+
+
+def no_directory_sync(disk: Any) -> None:
+    disk.RealDisk.fsync_dir = lambda self, path: None
+
+
+def ack_before_sync(wal: Any) -> None:
+    """Sync only what was written some time ago, and say that all of it is durable."""
+    sync = wal.WalWriter.sync
+    last = [time.monotonic()]
+
+    def late(self: Any) -> None:
+        if time.monotonic() - last[0] > LATE_SECS:
+            last[0] = time.monotonic()
+            sync(self)
+        self.durable_lsn = self.head_lsn
+
+    wal.WalWriter.sync = late
+
+
+def ack_before_write(wal: Any) -> None:
+    """Keep frames in memory for some time, and say that they are in the log."""
+    sync = wal.WalWriter.sync
+    last = [time.monotonic()]
+    held: list[tuple[int, bytes, int]] = []
+
+    class LateDisk:
+        def __init__(self, disk: Any) -> None:
+            self._disk = disk
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._disk, name)
+
+        def pwrite(self, fd: int, data: bytes, offset: int) -> None:
+            held.append((fd, bytes(data), offset))
+
+    def late(self: Any) -> None:
+        if time.monotonic() - last[0] > LATE_SECS:
+            last[0] = time.monotonic()
+            for fd, data, offset in held:
+                self._disk.pwrite(fd, data, offset)
+            held.clear()
+            sync(self)
+        self.durable_lsn = self.head_lsn
+
+    def write(self: Any, frame: Any, original: Any = wal.WalWriter.write) -> None:
+        disk, self._disk = self._disk, LateDisk(self._disk)
+        try:
+            original(self, frame)
+        finally:
+            self._disk = disk
+
+    wal.WalWriter.write, wal.WalWriter.sync = write, late
+
+
+def segment_reused(appender: Any) -> None:
+    """Open the file that is there instead of making a new one, keep its identity, and count ids from one in every epoch."""
+
+    def add_ids(self: Any, first: int, count: int, original: Any = appender.SegmentAppender.add_ids) -> None:
+        original(self, 1 if self.ids_left == 0 else first, count)
+
+    def create(self: Any, segment: Any, original: Any = appender.SegmentAppender._create) -> None:
+        path = f"{self._folder}/{appender.segment_name(segment.segment_id)}"
+        if not os.path.exists(path):
+            original(self, segment)
+            return
+        from fasterstore.storage.segment import unpack_header
+
+        segment.fd = self._disk.open(path)
+        segment.file_uuid = unpack_header(self._disk.pread(segment.fd, appender.HEADER_BYTES, 0)).file_uuid
+        segment.allocated = appender.HEADER_BYTES
+
+    appender.SegmentAppender.add_ids, appender.SegmentAppender._create = add_ids, create
+
+
+_BUGS = {
+    "no_sync": ("fasterstore.storage.disk", no_sync),
+    "no_directory_sync": ("fasterstore.storage.disk", no_directory_sync),
+    "ack_before_sync": ("fasterstore.storage.wal", ack_before_sync),
+    "ack_before_write": ("fasterstore.storage.wal", ack_before_write),
+    "segment_reused": ("fasterstore.storage.appender", segment_reused),
+}
+
+if "PLANTED_BUG" in os.environ:
+    plant(*_BUGS[os.environ["PLANTED_BUG"]])
