@@ -5,6 +5,7 @@ serves the thread's life (17 us of CPU a call against 21, 43 against 66 on busy 
 A native thread must never touch an actor ref: gevent's loop is not safe across threads.
 """
 
+import ctypes
 from _queue import SimpleQueue  # the C one: gevent's patched queue would switch greenlets
 from collections import deque
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from fasterstore.errors import InvariantError
 
 T = TypeVar("T")
 
+_libc = ctypes.CDLL(None)
+_PR_SET_NAME = 15
 _start_new_thread, _allocate_lock = get_original("_thread", ["start_new_thread", "allocate_lock"])
 
 
@@ -78,6 +81,8 @@ class NativeThread:
         self._wake.close()
 
     def _work(self) -> None:
+        # For a person's eyes: top -H, perf and py-spy show it. The kernel keeps 15 bytes.
+        _libc.prctl(_PR_SET_NAME, self.name.encode()[:15], 0, 0, 0)
         while (job := self._jobs.get()) is not None:
             try:
                 job.value = job.function(*job.arguments)

@@ -4,7 +4,8 @@ import gc
 import hashlib
 import os
 import random
-from time import sleep
+from contextlib import suppress
+from time import monotonic, sleep
 
 import pykka
 import pytest
@@ -155,16 +156,28 @@ def test_it_works_alike_on_a_real_disk(make_node):
     audit(node.index_path)
 
 
-def test_no_native_thread_is_left_by_a_life(node):
-    counts = []
-    for _ in range(3):
-        node.put(b"k", b"one")
-        node.writer.ask(m.ReserveExtent(10, 10, 1))
-        node.stop()
-        sleep(0.1)  # the kernel takes a moment to forget a thread that has ended
-        counts.append(len(os.listdir("/proc/self/task")))
-        node.start()
-    assert counts[0] == counts[1] == counts[2]
+def storage_threads():
+    """The kernel's ids of this process's threads that bear the name of one of storage's."""
+    found = set()
+    for task in os.listdir("/proc/self/task"):
+        with suppress(OSError), open(f"/proc/self/task/{task}/comm", encoding="ascii") as file:
+            if file.read().strip() in {"journal", "segments", "extents"}:
+                found.add(task)
+    return found
+
+
+def test_no_native_thread_is_left_by_a_life(make_node):
+    others = storage_threads()
+    node = make_node().start()
+    node.journal.ask(m.CreateBucket("b"))
+    node.put(b"k", b"one")
+    assert isinstance(node.writer.ask(m.ReserveExtent(10, 10, 1)), m.ExtentGranted)
+    assert len(storage_threads() - others) == 3
+    node.stop()
+    deadline = monotonic() + 5  # the kernel takes a moment to forget a thread that has ended
+    while storage_threads() - others and monotonic() < deadline:
+        sleep(0.01)
+    assert storage_threads() - others == set()
 
 
 # ---- refused starts

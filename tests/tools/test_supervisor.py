@@ -17,16 +17,22 @@ from tools.supervisor import Supervisor
 
 DRAIN_SECS = 1
 
+def wait_for_stop(child):
+    # Storage hears of lost workers too, and must not end for that.
+    heard = b""
+    while b"stop\\n" not in heard:
+        heard += os.read(child.commands_fd, 100)
+
 def storage(child):
     os.write(1, f"storage {os.getpid()}\\n".encode())
-    os.read(child.commands_fd, 100)
+    wait_for_stop(child)
     if sys.argv[2] == "suspect at stop":
         os.write(child.report_fd, b"the last fsync failed")
         raise SystemExit(int(sys.argv[3]))
 
 def worker(child):
     os.write(1, f"worker {os.getpid()}\\n".encode())
-    os.read(child.commands_fd, 100)
+    wait_for_stop(child)
     if sys.argv[2] == "drains to the end":
         time.sleep(DRAIN_SECS + 0.5)
 
