@@ -2,8 +2,6 @@
 
 import random
 
-from actors.runtime import ActorFailure
-from fasterstore.errors import StoreError
 from fasterstore.storage.memory_disk import MemoryDisk
 from tests.faults.crash_check import CrashCheck, Survivor, crashes
 from tests.faults.engine import counting_clock, laboratory, scratch_folder
@@ -30,7 +28,9 @@ def judge_chain(seed: int, crash_states: int, disk_class: type[SharedMemoryDisk]
                 run = Workload(disk, folder, rng, now_ms, timeline, index)
                 run.run(STEPS)
                 run.finish()
-            except (ActorFailure, StoreError) as error:
+            except Violation:
+                raise
+            except Exception as error:
                 raise Violation(f"seed {seed}, generation {generation}: the engine failed before any power cut: {error}") from error
             share = crash_states * (generation + 1) // GENERATIONS - judged
             survivor = _judge(run, CrashCheck(folder, timeline, rng, now_ms), rng, share, f"seed {seed}, generation {generation}")
@@ -48,6 +48,9 @@ def _judge(run: Workload, check: CrashCheck, rng: random.Random, share: int, whe
             except AssertionError as error:
                 error.add_note(f"{where}, power cut after op {crash.at_op} of {len(run.disk.ops)}")
                 raise
+            except Exception as error:
+                # Whatever a survivor does but work is a broken promise, also where nobody thought of looking for one.
+                raise Violation(f"{where}, power cut after op {crash.at_op}: {type(error).__name__}: {error}") from error
             if len(survivors) == share:
                 break
     return rng.choice(survivors)
