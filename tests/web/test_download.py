@@ -15,7 +15,8 @@ from fasterstore.settings import load
 from fasterstore.storage.disk import RealDisk
 from fasterstore.storage.record import CHUNK_BYTES, HEADER_BYTES, build_record
 from fasterstore.storage.segment import pack_header, segment_name
-from web.download import WARM_BYTES, WINDOW_BYTES, Download, open_blob
+from web.download import Download, open_blob
+from web.record_source import WARM_BUFFERS_MAX, WARM_BYTES, WINDOW_BYTES, warm_buffers
 from web.regions import FileRegion
 from web.worker import Worker
 
@@ -75,6 +76,23 @@ def place(tmp_path):
             one.cache_ref.stop()
 
 
+@pytest.fixture
+def no_warm_buffers():
+    """As with many stalled clients: what is sent from the file must be right too."""
+    held = []
+    while (buffer := warm_buffers.take()) is not None:
+        held.append(buffer)
+    yield
+    for buffer in held:
+        warm_buffers.give_back(buffer)
+
+
+@pytest.fixture(params=["from memory", "from the file"])
+def either_way(request):
+    if request.param == "from the file":
+        request.getfixturevalue("no_warm_buffers")
+
+
 def sent(body, use_regions=True):
     """What leaves before the body ends or fails: (bytes, failure)."""
     pieces = []
@@ -86,12 +104,22 @@ def sent(body, use_regions=True):
     return b"".join(pieces), None
 
 
+_preadv = os.preadv
+
+
+def refuse_nowait(fd, buffers, offset, flags=0):
+    """preadv of a system on which nothing is in memory."""
+    if flags:
+        raise BlockingIOError
+    return _preadv(fd, buffers, offset)
+
+
 SIZES = [1, 4096, CHUNK_BYTES, CHUNK_BYTES + 1, WINDOW_BYTES, WINDOW_BYTES + 1, 3 * WINDOW_BYTES + 12345]
 
 
 @pytest.mark.parametrize("mode", ["true", "strict", "false"])
 @pytest.mark.parametrize("size", SIZES)
-def test_every_mode_gives_the_bytes_whole_and_in_part(place, size, mode):
+def test_every_mode_gives_the_bytes_whole_and_in_part(place, size, mode, either_way):
     record = place(size, FS_VERIFY_READS=mode)
     parts = [(0, size), (0, 1), (size - 1, 1), (size // 3, size - size // 3), (size // 2, max(1, size // 4))]
     for first, length in parts:
@@ -99,17 +127,46 @@ def test_every_mode_gives_the_bytes_whole_and_in_part(place, size, mode):
             assert sent(record.open(first, length), use_regions) == (record.body[first : first + length], None)
 
 
-def test_a_large_body_is_sent_from_the_file_and_strict_sends_what_was_checked(place):
-    kinds = {}
-    for mode in ("true", "false", "strict"):
-        kinds[mode] = {type(piece) for piece in place(2 * WINDOW_BYTES, FS_VERIFY_READS=mode).open().regions()}
-    assert kinds == {"true": {FileRegion}, "false": {FileRegion}, "strict": {bytes}}
+def kinds_sent(place, mode):
+    return [type(piece) for piece in place(2 * WINDOW_BYTES, FS_VERIFY_READS=mode).open().regions()]
+
+
+def test_without_a_free_buffer_a_large_body_is_sent_from_the_file(place, no_warm_buffers):
+    assert kinds_sent(place, "true") == [FileRegion] * 2
+    assert kinds_sent(place, "false") == [FileRegion]
+    assert set(kinds_sent(place, "strict")) == {bytes}
+
+
+def test_what_is_in_memory_is_sent_as_the_bytes_that_were_checked(place, monkeypatch):
+    monkeypatch.setattr("os.RWF_NOWAIT", 0)  # where a file system cannot say what is in memory, all of it counts as that here
+    assert kinds_sent(place, "true") == [FileRegion] + [memoryview] * (2 * WINDOW_BYTES // WARM_BYTES - 1)
+
+
+def test_what_is_not_in_memory_is_read_in_a_thread_and_sent_from_the_file(place, monkeypatch):
+    body = place(2 * WINDOW_BYTES).open()
+    monkeypatch.setattr("os.preadv", refuse_nowait)
+    kinds = [type(piece) for piece in body.regions()]
+    assert set(kinds) == {FileRegion}
+    assert sent(place(3 * WINDOW_BYTES).open())[1] is None
+
+
+def test_buffers_are_given_back_by_whole_broken_off_and_damaged_downloads(place, monkeypatch):
+    monkeypatch.setattr("os.RWF_NOWAIT", 0)
+    for _ in range(WARM_BUFFERS_MAX + 1):
+        pieces = place(2 * WINDOW_BYTES).open().regions()
+        assert [type(next(pieces)) for _ in range(2)] == [FileRegion, memoryview]
+        pieces.close()
+        damaged = place(2 * WINDOW_BYTES)
+        damaged.flip(HEADER_BYTES + WARM_BYTES)
+        assert sent(damaged.open())[1] is not None
+        record = place(2 * WINDOW_BYTES)
+        assert sent(record.open()) == (record.body, None)
 
 
 @pytest.mark.parametrize("mode", ["true", "strict"])
 @pytest.mark.parametrize("use_regions", [True, False])
 @pytest.mark.parametrize("size", SIZES)
-def test_a_flipped_bit_never_leaves(place, size, mode, use_regions):
+def test_a_flipped_bit_never_leaves(place, size, mode, use_regions, either_way):
     for position in {0, size // 2, size - 1}:
         record = place(size, FS_VERIFY_READS=mode)
         record.flip(HEADER_BYTES + position)
@@ -120,7 +177,6 @@ def test_a_flipped_bit_never_leaves(place, size, mode, use_regions):
         given, failure = sent(body, use_regions)
         assert failure is not None
         assert given == record.body[: len(given)]
-        # All windows before the damaged one, and nothing of it: verification neither lags nor runs further ahead.
         # Everything before the piece that holds the flipped bit, and nothing of it: windows from the disk, half ones from memory.
         assert len(given) in (position // WINDOW_BYTES * WINDOW_BYTES, position // WARM_BYTES * WARM_BYTES)
         assert record.worker.metrics.damaged_reads == 1
@@ -154,7 +210,7 @@ def test_a_range_reads_only_its_own_chunks(place):
         record.open(CHUNK_BYTES - 1, 1)
 
 
-def test_verification_runs_at_most_one_window_ahead_of_sending(place):
+def test_verification_runs_at_most_one_window_ahead_of_sending(place, no_warm_buffers):
     record = place(6 * WINDOW_BYTES)
     pieces = record.open().regions()
     next(pieces)
