@@ -2,15 +2,17 @@
 
 import errno
 import os
+from time import monotonic
 
 import pytest
 from gevent.monkey import get_original
 
 from actors.directory import Directory
-from actors.messages import AbortExtent, BlobFoundDamaged, FinishExtent, WriteFailed
-from actors.runtime import sleep
+from actors.messages import AbortExtent, BlobFoundDamaged, FinishExtent, ReserveExtent, WriteFailed
+from actors.runtime import AskTimeout, sleep
 from fasterstore.storage.disk import RealDisk
 from web.request_body import RequestBodyDisconnected
+from web.upload import STREAMED_UPLOADS_MAX
 
 native_sleep = get_original("time", "sleep")
 
@@ -84,15 +86,34 @@ def tapped(store):
     return store
 
 
+class Late:
+    """An answer that does not come while anybody waits for it with a time limit."""
+
+    def __init__(self, reply):
+        self._reply = reply
+
+    def get(self, timeout=None):
+        if timeout is not None:
+            raise AskTimeout("later")
+        return self._reply.get()
+
+
+class SlowToGrant(Tap):
+    """Stands before segment-writer, whose grants come after the asker's time is over."""
+
+    def ask(self, message, *, block=True, timeout=None):
+        reply = super().ask(message, block=block, timeout=timeout)
+        return Late(reply) if isinstance(message, ReserveExtent) else reply
+
+
 def of_type(store, kind):
     return [event for event in store.events if isinstance(event, kind)]
 
 
 def settle(store):
-    for _ in range(50):
+    deadline = monotonic() + 20
+    while not of_type(store, AbortExtent) and monotonic() < deadline:
         sleep(0.01)
-        if of_type(store, AbortExtent):
-            return
 
 
 @pytest.mark.parametrize("have", [0, 500_000, 2 * 1048576 + 5, 4 * 1048576 - 1])
@@ -153,3 +174,23 @@ def test_a_stored_body_that_fails_verification_is_no_dedup_target(tapped):
     assert of_type(tapped, FinishExtent)[-1].claim == 0
     assert of_type(tapped, BlobFoundDamaged) == [BlobFoundDamaged(blob.number, blob.location.record_id)]
     assert tapped.send("GET", "/box/two").body == body
+
+
+def test_a_grant_that_comes_too_late_is_given_back(tapped):
+    tapped.worker.directory.register("segment-writer", SlowToGrant(tapped.directory.get("segment-writer"), tapped.events))
+    assert tapped.send("PUT", "/box/k", os.urandom(2 * 1048576)).status == 503
+    settle(tapped)
+    assert len(of_type(tapped, AbortExtent)) == 1
+    assert tapped.send("GET", "/box/k").status == 404
+
+
+def test_past_the_bound_of_streamed_uploads_a_client_is_told_to_slow_down_before_it_sends(tapped):
+    tapped.worker.streamed_uploads = STREAMED_UPLOADS_MAX
+    answer = tapped.send("PUT", "/box/k", headers={"content-length": str(4 * 1048576)}, source=Leaving(0))
+    assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+    assert tapped.events == []
+    assert tapped.send("PUT", "/box/small", b"x").status == 200
+    tapped.worker.streamed_uploads = 0
+    body = os.urandom(2 * 1048576)
+    assert tapped.send("PUT", "/box/k", body).status == 200
+    assert tapped.worker.streamed_uploads == 0
