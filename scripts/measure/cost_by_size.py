@@ -2,7 +2,9 @@
 
 Two nodes run at once, one with 1,000,000 objects and one with 10,000 (times --scale), and take turns under the same load, so that
 whatever else the machine does meets both: PUT of new keys, GET of keys drawn evenly from all, DELETE of the new keys again. The cache
-is off unless --cache-mb says otherwise: with it, its hit rate would be what is compared. Cost is the CPU time of the node's processes
+is off unless --cache-mb says otherwise: with it, its hit rate would be what is compared. Before each turn the store's files are read once,
+so that both are in the page cache: some machines drop pages that were not used for a minute, and then a disk read is what is measured
+(--cold leaves that out). Cost is the CPU time of the node's processes
 per operation; wall time per operation stands beside it, with the client's share in it. Prints a JSON line for each measurement, then
 the means over all turns with their ratios, and the large node's times to ready.
 
@@ -72,6 +74,16 @@ def measure(store: Store, objects: closed_loop.Objects, operations: int, turn: i
         }
 
 
+def read_all(folder: Path) -> None:
+    """Read every file below `folder` into the page cache."""
+    buffer = bytearray(1 << 20)
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb", buffering=0) as file:
+                while file.readinto(buffer):
+                    pass
+
+
 def ratios(rows: list[Row]) -> Row:
     """For each operation the means of both stores, and large divided by small."""
     summary: Row = {}
@@ -109,6 +121,7 @@ def main() -> int:
     parser.add_argument("--operations", type=int, default=5_000, help="of each kind, in each turn")
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--cache-mb", type=int, default=0, help="FS_CACHE_CAPACITY_MB of both nodes")
+    parser.add_argument("--cold", action="store_true", help="do not bring the stores' files into the page cache before each turn")
     parser.add_argument("--limit", type=float, help="highest ratio of CPU costs")
     parser.add_argument("--ready-limit", type=float, help="highest time to ready of the large node, in seconds")
     parser.add_argument("--folder", default=".", help="where the temporary data dirs are made (2.5 GB at full scale)")
@@ -123,7 +136,7 @@ def main() -> int:
             node = Node(folder, {"FS_CACHE_CAPACITY_MB": str(arguments.cache_mb)})
             stores.append(Store(label, node, max(round(full * arguments.scale), 1)))
         try:
-            summary = _measure_all(stores, objects, arguments.operations, arguments.rounds)
+            summary = _measure_all(stores, objects, arguments.operations, arguments.rounds, arguments.cold)
         finally:
             for store in stores:
                 store.node.stop()
@@ -134,13 +147,15 @@ def main() -> int:
     return 1 if found else 0
 
 
-def _measure_all(stores: list[Store], objects: closed_loop.Objects, operations: int, rounds: int) -> Row:
+def _measure_all(stores: list[Store], objects: closed_loop.Objects, operations: int, rounds: int, cold: bool) -> Row:
     for store in stores:
         store.node.start()
         print(json.dumps(seed(store, objects)), flush=True)
     rows = []
     for turn in range(rounds):
         for store in stores:
+            if not cold:
+                read_all(store.node.folder)
             for row in measure(store, objects, operations, turn):
                 rows.append(row)
                 print(json.dumps(row), flush=True)
