@@ -145,9 +145,12 @@ def _complete(head: RequestHead, method: str, target: bytes, minor: int) -> None
         head.content_length = size_bytes
     expect = headers.get("expect")
     if expect is not None and minor:
-        if expect.lower() != "100-continue":
-            raise HttpRefusal(417, "InvalidRequest", "the only expectation known is 100-continue")
-        head.expects_continue = True
+        if expect.lower() == "100-continue":
+            head.expects_continue = True
+        elif "100" in expect:
+            # A disguised 100-continue is how answers are parted from requests between two servers. Any other expectation may be left
+            # aside (RFC 9110, 10.1.1).
+            raise HttpRefusal(417, "InvalidRequest", "this is not how 100-continue is expected")
     connection = headers.get("connection")
     if connection is None:
         head.keep_alive = minor == 1

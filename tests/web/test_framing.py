@@ -128,7 +128,8 @@ REFUSED = {
     # other headers
     "authorization twice": head(b"Authorization: a", b"Authorization: b"),
     "payload hash twice": head(b"x-amz-content-sha256: a", b"X-Amz-Content-Sha256: b"),
-    "unknown expectation": head(b"Expect: 200-maybe", b"Content-Length: 5"),
+    "disguised expectation": head(b"Expect: y 100-continue", b"Content-Length: 5"),
+    "doubled expectation": head(b"Expect: 100-continue, 100-continue", b"Content-Length: 5"),
     "too many headers": head(*(b"h%d: v" % number for number in range(300))),
 }
 
@@ -240,7 +241,7 @@ def test_the_corpus_test_would_see_an_accepted_request(serve_http, connect_raw):
         (head(first=b"GET /b HTTP/1.2"), 505),
         (head(first=b"CONNECT x:80 HTTP/1.1"), 501),
         (head(first=b"FETCH /b HTTP/1.1"), 501),
-        (head(b"Expect: x"), 417),
+        (head(b"Expect: 100-continu\xe9"), 417),
         (head(host=None), 400),
     ],
 )
@@ -270,6 +271,11 @@ def test_a_refusal_says_which_rule_was_broken(raw, status):
 )
 def test_what_s3_clients_send_is_read(raw):
     assert read_head(raw, {}).headers is not None
+
+
+@pytest.mark.parametrize("value", [b"", b"200", b"x"])
+def test_an_expectation_of_another_kind_is_left_aside(value):
+    assert not read_head(head(b"Expect: " + value, b"Content-Length: 5"), {}).expects_continue
 
 
 def test_a_head_becomes_environ_and_headers():
