@@ -6,7 +6,20 @@ An expected refusal is the reply `Refused`; an exception in an actor is a defect
 
 from typing import Any, NamedTuple
 
-from fasterstore.model import BlobLocation, BlobNumber, Epoch, PutIntent, SegmentId
+from fasterstore.model import (
+    BlobLocation,
+    BlobNumber,
+    CompleteIntent,
+    CopyIntent,
+    DeleteIntent,
+    Epoch,
+    ManifestNumber,
+    PartCopyIntent,
+    PutIntent,
+    RenameIntent,
+    SegmentId,
+    UploadIntent,
+)
 
 # ---- replies -------------------------------------------------------------------------------------------------------------------
 
@@ -37,6 +50,18 @@ class BucketMade(NamedTuple):
     """Reply to CreateBucket."""
 
     created_ms: int
+
+
+class DeletedMany(NamedTuple):
+    """Reply to DeleteObjects: for each key, in order, "" or the name of the StoreError class that refused it."""
+
+    errors: list[str]
+
+
+class UploadMade(NamedTuple):
+    """Reply to CreateUpload: the upload's number."""
+
+    number: ManifestNumber
 
 
 class Done(NamedTuple):
@@ -132,17 +157,83 @@ class CommitPut(NamedTuple):
 
 
 class DeleteObject(NamedTuple):
-    """Ask, web -> metadata-journal. Reply: Deleted or Refused. `if_match` is the raw header value or None."""
+    """Ask, web -> metadata-journal. Reply: Deleted or Refused."""
+
+    bucket: str
+    intent: DeleteIntent
+
+
+class DeleteObjects(NamedTuple):
+    """Ask, web -> metadata-journal: many keys, one entry each, judged in order. Reply: DeletedMany or Refused (then all of them)."""
+
+    bucket: str
+    intents: list[DeleteIntent]
+
+
+class CopyObject(NamedTuple):
+    """Ask, web -> metadata-journal: name the source's bytes once more. Reply: Stored or Refused (SourceChanged: look again)."""
+
+    intent: CopyIntent
+
+
+class RenameObject(NamedTuple):
+    """Ask, web -> metadata-journal. Reply: Done or Refused."""
+
+    intent: RenameIntent
+
+
+class AmendObject(NamedTuple):
+    """Ask, web -> metadata-journal: other tags, another canned ACL (None: leave them). Reply: Done or Refused."""
 
     bucket: str
     key: bytes
-    if_match: str | None = None
+    tags: dict | None
+    acl: str | None
+
+
+class ConfigureBucket(NamedTuple):
+    """Ask, web -> metadata-journal: set or remove (None) a setting; `name` is one of `judge_buckets.SETTINGS`. Reply: Done or Refused."""
+
+    bucket: str
+    name: str
+    document: bytes | None
+
+
+class CreateUpload(NamedTuple):
+    """Ask, web -> metadata-journal. Reply: UploadMade or Refused. Parts come by PutObject and FinishExtent, whose intent names it."""
+
+    intent: UploadIntent
+
+
+class CopyPart(NamedTuple):
+    """Ask, web -> metadata-journal: pieces of existing blobs become a part. Reply: Stored or Refused (SourceChanged: look again)."""
+
+    intent: PartCopyIntent
+
+
+class CompleteUpload(NamedTuple):
+    """Ask, web -> metadata-journal. Reply: Stored or Refused (UploadChanged: look again)."""
+
+    intent: CompleteIntent
+
+
+class AbortUpload(NamedTuple):
+    """Ask, web -> metadata-journal. Reply: Done or Refused."""
+
+    bucket: str
+    key: bytes
+    upload: ManifestNumber
+
+
+class ReleaseParts(NamedTuple):
+    """Tell, metadata-journal -> itself: give up or let go a little more; others get their turn between two of them."""
 
 
 class CreateBucket(NamedTuple):
-    """Ask, web -> metadata-journal. Reply: BucketMade or Refused."""
+    """Ask, web -> metadata-journal: a bucket that has these settings from its first moment. Reply: BucketMade or Refused."""
 
     bucket: str
+    settings: dict = {}
 
 
 class DeleteBucket(NamedTuple):
@@ -187,7 +278,7 @@ class BlobFoundDamaged(NamedTuple):
 
 
 class Tick(NamedTuple):
-    """Tell, metadata-journal -> itself, each second: witness and checkpoint if they are due."""
+    """Tell, metadata-journal -> itself, each second: witness and checkpoint if due, uploads and parts whose time has come."""
 
 
 class Checkpoint(NamedTuple):
@@ -236,6 +327,8 @@ ALWAYS_ADMITTED = frozenset({FinishExtent})
 WIRE_TYPES: tuple[type[Any], ...] = (
     Refused, Stored, Deleted, BucketMade, Done,
     PutObject, ReserveExtent, ExtentGranted, FinishExtent, AbortExtent, WorkerLost, WriteFailed,
+    DeletedMany, UploadMade, DeleteObjects, CopyObject, RenameObject, AmendObject, ConfigureBucket,
+    CreateUpload, CopyPart, CompleteUpload, AbortUpload,
     CommitPut, DeleteObject, CreateBucket, DeleteBucket, SegmentOpened, SegmentSealed, LeaseSegmentIds, SegmentIdsLeased,
     BlobFoundDamaged, Checkpoint, Checkpointed, Admit, ForgetAll, CollectVitals, CollectMetrics,
 )

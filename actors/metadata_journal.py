@@ -11,12 +11,13 @@ from typing import Any, ClassVar, Protocol
 
 from actors import messages as m
 from actors.directory import Directory
-from actors.runtime import Envelope, GeventActor, NativeThread, sleep, spawn
+from actors.runtime import Envelope, GeventActor, NativeThread, sleep, spawn, tell
 from fasterstore.errors import StorageFull, StoreError, VolumeSuspect
 from fasterstore.metadata.entries import SegmentOpened, SegmentSealed
 from fasterstore.metadata.index_writer import IndexFullError, IndexIOError, SqliteError
 from fasterstore.metadata.journal import CHECKPOINT_LOG_BYTES, FoldFailed, Journal
 from fasterstore.metadata.judge import Claim, ClaimGone
+from fasterstore.model import ManifestNumber
 
 logger = logging.getLogger("fasterstore.journal")
 
@@ -46,21 +47,29 @@ class MetadataJournal(GeventActor):
         monotonic: Callable[[], float],
         fatal: Callable[[str, bool], None],
         checkpoint_interval_secs: float,
+        multipart_ttl_secs: float = 86400,
+        read_grace_secs: float = 600,
         observe: Observe | None = None,
     ) -> None:
         super().__init__()
         self._journal = journal
+        self._requests = journal.requests
         self._directory = directory
         self._now_ms = now_ms
         self._monotonic = monotonic
         self._fatal = fatal
         self._checkpoint_interval_secs = checkpoint_interval_secs
+        self._multipart_ttl_ms = round(multipart_ttl_secs * 1000)
+        self._read_grace_ms = round(read_grace_secs * 1000)
         self._checkpoint_due = monotonic() + checkpoint_interval_secs
         self._checkpointed_lsn = journal.head_lsn
         self._observe = observe
         self._unlogged: list[m.SegmentOpened | m.SegmentSealed] = []
         """Told when there was no room to log it; first in the next batch, since commits rest on it."""
         self._unlogged_why = m.Refused("StorageFull")
+        self._sweep_waits = False
+        """A ReleaseParts of its own is in the mailbox: never two, however often the clock ticks."""
+        self._sweep_error = ""
         self._thread = NativeThread("journal")
         self._ticker: Any = None
         self._judges: dict[type, Callable[[Any, int], Any]] = {
@@ -72,7 +81,17 @@ class MetadataJournal(GeventActor):
             m.SegmentSealed: self._segment_sealed,
             m.LeaseSegmentIds: self._lease_segment_ids,
             m.BlobFoundDamaged: self._blob_found_damaged,
-            m.Tick: self._nothing,
+            m.DeleteObjects: self._delete_many,
+            m.CopyObject: self._copy,
+            m.RenameObject: self._rename,
+            m.AmendObject: self._amend,
+            m.ConfigureBucket: self._configure,
+            m.CreateUpload: self._create_upload,
+            m.CopyPart: self._copy_part,
+            m.CompleteUpload: self._complete_upload,
+            m.AbortUpload: self._abort_upload,
+            m.ReleaseParts: self._sweep,
+            m.Tick: self._sweep,
             m.Checkpoint: self._nothing,
         }
 
@@ -103,6 +122,8 @@ class MetadataJournal(GeventActor):
         """Commit the envelopes in order, in as many frames as the cap makes of them; then do what is due between batches."""
         pending = [*map(Envelope, self._unlogged), *envelopes]
         self._unlogged.clear()
+        if any(type(envelope.message) is m.ReleaseParts for envelope in envelopes):
+            self._sweep_waits = False
         start = 0
         while start < len(pending):
             if self._unlogged:
@@ -141,9 +162,9 @@ class MetadataJournal(GeventActor):
             self._journal.abandon()  # a defect: no later batch may stand in this one's transaction
             self._keep_unlogged(envelopes[start:], m.Refused("StorageFailure", "a defect in an earlier request of the batch"))
             raise
-        self._write([envelope for envelope, _ in answers])
-        for envelope, answer in answers:
-            self._answer(envelope, answer)
+        if self._write([envelope for envelope, _ in answers]):
+            for envelope, answer in answers:
+                self._answer(envelope, answer)
         return place + 1
 
     def _judge(self, message: Any, now_ms: int) -> Any:
@@ -155,14 +176,16 @@ class MetadataJournal(GeventActor):
         except StoreError as error:
             return m.Refused(error.name, error.detail)
 
-    def _write(self, envelopes: list[Envelope]) -> None:
-        """Put the judged batch on stable storage; when that fails answer for it, or end the process."""
+    def _write(self, envelopes: list[Envelope]) -> bool:
+        """Put the judged batch on stable storage and return True; when that fails answer for it, or end the process."""
         if not self._journal.has_entries:
             self._journal.abandon()
-            return
+            return True
         started = self._monotonic()
+        written = False
         try:
             self._thread.run(self._journal.write)
+            written = True
         except StorageFull as error:
             self._journal.abandon()
             self._refuse_all(envelopes, m.Refused(error.name, error.detail))
@@ -175,11 +198,15 @@ class MetadataJournal(GeventActor):
             self._fatal(f"index commit after the WAL's sync: {type(error).__name__}: {error}", False)
         if self._observe is not None:
             self._observe.batch(len(envelopes), self._monotonic() - started, self._journal.last_sync_secs)
+        return written
 
     def _answer(self, envelope: Envelope, answer: Any) -> None:
-        if type(envelope.message) in (m.Tick, m.Checkpoint) or envelope.answered:
+        if type(envelope.message) in (m.Tick, m.ReleaseParts):
+            if answer is True:
+                self._sweep_on()
+        elif type(envelope.message) is m.Checkpoint or envelope.answered:
             return
-        if isinstance(answer, ClaimGone):
+        elif isinstance(answer, ClaimGone):
             envelope.forward(self._directory.get("segment-writer"), envelope.message.resend._replace(must_append=True))
         else:
             envelope.reply(answer)
@@ -216,33 +243,93 @@ class MetadataJournal(GeventActor):
 
     def _put(self, message: m.CommitPut, now_ms: int) -> Any:
         claim = Claim(message.epoch, message.blob_id, message.location, message.claim)
-        result = self._journal.put(message.intent, claim, now_ms)
+        result = self._requests.put(message.intent, claim, now_ms)
         if isinstance(result, ClaimGone):
             return result
-        return m.Stored(message.intent.etag, result.modified_ms, result.lsn, result.deduplicated)
+        return m.Stored(result.etag, result.modified_ms, result.lsn, result.deduplicated)
 
     def _delete(self, message: m.DeleteObject, now_ms: int) -> m.Deleted:
-        return m.Deleted(self._journal.delete(message.bucket, message.key, message.if_match, now_ms))
+        return m.Deleted(self._requests.delete(message.bucket, message.intent, now_ms))
+
+    def _delete_many(self, message: m.DeleteObjects, now_ms: int) -> m.DeletedMany:
+        errors = []
+        for intent in message.intents:
+            try:
+                self._requests.delete(message.bucket, intent, now_ms)
+                errors.append("")
+            except StoreError as error:
+                errors.append(error.name)
+        return m.DeletedMany(errors)
+
+    def _copy(self, message: m.CopyObject, now_ms: int) -> m.Stored:
+        return m.Stored(message.intent.target.etag, now_ms, self._requests.copy(message.intent, now_ms), True)
+
+    def _rename(self, message: m.RenameObject, now_ms: int) -> m.Done:
+        self._requests.rename(message.intent, now_ms)
+        return m.Done()
+
+    def _amend(self, message: m.AmendObject, now_ms: int) -> m.Done:
+        self._requests.amend(message.bucket, message.key, message.tags, message.acl, now_ms)
+        return m.Done()
+
+    def _configure(self, message: m.ConfigureBucket, now_ms: int) -> m.Done:
+        self._requests.configure(message.bucket, message.name, message.document, now_ms)
+        return m.Done()
+
+    def _create_upload(self, message: m.CreateUpload, now_ms: int) -> m.UploadMade:
+        return m.UploadMade(ManifestNumber(self._requests.create_upload(message.intent, now_ms)))
+
+    def _copy_part(self, message: m.CopyPart, now_ms: int) -> m.Stored:
+        return m.Stored(message.intent.target.etag, now_ms, self._requests.copy_part(message.intent, now_ms), True)
+
+    def _complete_upload(self, message: m.CompleteUpload, now_ms: int) -> m.Stored:
+        return m.Stored(message.intent.etag, now_ms, self._requests.complete_upload(message.intent, now_ms))
+
+    def _abort_upload(self, message: m.AbortUpload, now_ms: int) -> m.Done:
+        self._requests.abort_upload(message.bucket, message.key, message.upload, now_ms)
+        return m.Done()
+
+    def _sweep(self, _message: m.Tick | m.ReleaseParts, now_ms: int) -> bool:
+        """Give up a few uploads, let a few parts go; return whether there was anything, hence perhaps more."""
+        found = 0
+        for sweep, age_ms in (
+            (self._requests.expire_uploads, self._multipart_ttl_ms),
+            (self._requests.release_parts, self._read_grace_ms),
+        ):
+            try:
+                found += sweep(now_ms - age_ms, now_ms)
+            except StoreError as error:  # a damaged row: what lies behind it stays until the index is rebuilt
+                if str(error) != self._sweep_error:  # once, not each second
+                    self._sweep_error = str(error)
+                    logger.error("unused parts stay: %s", error)
+                    self.vitals.record_error(str(error), 1)
+        return found > 0
+
+    def _sweep_on(self) -> None:
+        """Go on after those who have asked for something meanwhile."""
+        if not self._sweep_waits:
+            self._sweep_waits = True
+            tell(self.actor_ref, m.ReleaseParts())
 
     def _create_bucket(self, message: m.CreateBucket, now_ms: int) -> m.BucketMade:
-        self._journal.create_bucket(message.bucket, now_ms)
+        self._requests.create_bucket(message.bucket, now_ms, message.settings)
         return m.BucketMade(now_ms)
 
     def _delete_bucket(self, message: m.DeleteBucket, now_ms: int) -> m.Done:
-        self._journal.delete_bucket(message.bucket, now_ms)
+        self._requests.delete_bucket(message.bucket, now_ms)
         return m.Done()
 
     def _segment_opened(self, message: m.SegmentOpened, _now_ms: int) -> None:
-        self._journal.segment_opened(SegmentOpened(*message))
+        self._requests.segment_opened(SegmentOpened(*message))
 
     def _segment_sealed(self, message: m.SegmentSealed, _now_ms: int) -> None:
-        self._journal.segment_sealed(SegmentSealed(*message))
+        self._requests.segment_sealed(SegmentSealed(*message))
 
     def _lease_segment_ids(self, message: m.LeaseSegmentIds, _now_ms: int) -> m.SegmentIdsLeased:
-        return m.SegmentIdsLeased(*self._journal.lease_segment_ids(message.id_count))
+        return m.SegmentIdsLeased(*self._requests.lease_segment_ids(message.id_count))
 
     def _blob_found_damaged(self, message: m.BlobFoundDamaged, _now_ms: int) -> None:
-        if self._journal.mark_damaged(message.blob, message.record_id):
+        if self._requests.mark_damaged(message.blob, message.record_id):
             logger.error("blob %d failed verification; it is kept, and no longer used for new objects", message.blob)
 
     def _nothing(self, _message: Any, _now_ms: int) -> None:

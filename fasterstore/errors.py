@@ -38,6 +38,26 @@ class PreconditionFailed(StoreError):
     """An If-Match or If-None-Match condition of a write does not hold."""
 
 
+class NoSuchUpload(StoreError):
+    """There is no such open upload."""
+
+
+class UploadChanged(StoreError):
+    """A part came or went between the look at an upload and its completion: look again."""
+
+
+class SourceChanged(StoreError):
+    """The source of a copy is not the version that was looked at: look again."""
+
+
+class WrongOffset(StoreError):
+    """An append does not begin where the object ends."""
+
+
+class TooManyParts(StoreError):
+    """An object may have 10,000 parts."""
+
+
 class StorageFull(StoreError):
     """Free space is below the reserve, or the file system refused to allocate."""
 

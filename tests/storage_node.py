@@ -7,7 +7,7 @@ import gc
 import hashlib
 import os
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 
 import apsw
 from blake3 import blake3
@@ -16,14 +16,16 @@ from actors import messages as m
 from actors.directory import Directory
 from actors.runtime import GreenletExit
 from fasterstore.metadata import schema
+from fasterstore.metadata import upload_schema as uploads
 from fasterstore.metadata.index import open_connection
+from fasterstore.metadata.upload_schema import Unused
 from fasterstore.model import PutIntent
 from fasterstore.storage.datadir import open_datadir
 from fasterstore.storage.memory_disk import MemoryDisk
 from fasterstore.storage.record import record_bytes
 from tools.storage_actors import StorageActors
 
-TABLES = ("meta", "buckets", "objects", "blobs", "segments", "usage")
+TABLES = ("meta", "buckets", "objects", "blobs", "segments", "usage", "uploads", "parts", "manifests", "maps", "releases")
 
 
 def rows(path, statement, values=()):
@@ -46,7 +48,7 @@ def change(path, statement, values=()):
 
 def dump(path):
     """Every row of every table, in key order, without the file's own uuid."""
-    found = {table: rows(path, f"SELECT * FROM {table} ORDER BY 1, 2") for table in TABLES}
+    found = {table: sorted(rows(path, f"SELECT * FROM {table}")) for table in TABLES}
     found["meta"] = [row for row in found["meta"] if row[0] != "identity"]
     return found
 
@@ -58,13 +60,23 @@ def audit(path):
     usage = {number: schema.unpack_usage(number, value) for number, value in rows(path, "SELECT * FROM usage")}
     buckets = {number for _, number, _ in rows(path, "SELECT * FROM buckets")}
     refs, live, counts = Counter(), Counter(), {number: (0, 0) for number in buckets}
+    users = Counter()
+    manifests = {number: uploads.unpack_manifest(number, value) for number, value in rows(path, "SELECT * FROM manifests")}
     for bucket_id, key, blob, value in rows(path, "SELECT * FROM objects"):
         row = schema.unpack_object(bucket_id, key, blob, value)
         refs[row.blob] += 1
         objects, size_bytes = counts[bucket_id]
         counts[bucket_id] = (objects + 1, size_bytes + row.size_bytes)
-        assert (row.blob == 0) == (row.size_bytes == 0)
+        if row.manifest:
+            users[row.manifest] += 1
+            assert row.blob == 0
+            assert row.size_bytes == manifests[row.manifest].size_bytes
+        else:
+            assert (row.blob == 0) == (row.size_bytes == 0)
+            assert row.blob == 0 or row.size_bytes == blobs[row.blob].location.plaintext_bytes
     assert usage == counts
+    assert {number: row.refs for number, row in manifests.items() if row.refs} == users
+    refs.update(_audit_parts(path, buckets, blobs, manifests))
     for number, row in blobs.items():
         assert row.refs == refs.pop(number, 0), f"refs of blob {number}"
         assert (row.zero_since_ms > 0) == (row.refs == 0)
@@ -75,14 +87,55 @@ def audit(path):
     assert live.keys() <= segments.keys()
 
 
+def _audit_parts(path, buckets, blobs, manifests):
+    """Check that every part belongs to something, and to one thing only; return how often the slices of all of them use each blob."""
+    opened = [uploads.unpack_upload(*row) for row in rows(path, "SELECT * FROM uploads")]
+    releases = {row[0]: uploads.unpack_release(*row) for row in rows(path, "SELECT * FROM releases")}
+    maps = {number: uploads.unpack_map(uploads.unseal_map(number, value)) for number, value in rows(path, "SELECT * FROM maps")}
+    parts, refs = defaultdict(dict), Counter()
+    for number, part, value in rows(path, "SELECT * FROM parts"):
+        row = parts[number][part] = uploads.unpack_part(number, part, value)
+        assert row.size_bytes == sum(piece.length for piece in row.slices)
+        for piece in row.slices:
+            assert piece.first >= 0
+            assert 0 < piece.length <= blobs[piece.blob].location.plaintext_bytes - piece.first
+            refs[piece.blob] += 1
+    upload_numbers = {row.number for row in opened}
+    assert maps.keys() == manifests.keys()
+    assert not upload_numbers & (manifests.keys() | releases.keys())
+    assert parts.keys() <= upload_numbers | manifests.keys() | releases.keys()
+    for row in opened:
+        assert row.bucket_id in buckets or releases[row.bucket_id].what is Unused.UPLOADS
+        assert row.version >= row.number
+    for number, row in manifests.items():
+        release = releases.get(number)
+        assert (row.refs == 0) == (release is not None and release.what is Unused.PARTS)
+        ends = [0, *(item.end for item in maps[number])]
+        assert (row.size_bytes, row.part_count) == (ends[-1], len(maps[number]))
+        if row.refs:
+            sizes = {part: end - start for (part, end), start in zip(maps[number], ends, strict=False)}
+            assert list(sizes) == sorted(sizes)
+            assert sizes.items() <= {part: held.size_bytes for part, held in parts[number].items()}.items()
+            left_out = parts[number].keys() - sizes.keys()
+            assert not left_out or (release is not None and release.after < min(left_out))
+    for number, release in releases.items():
+        if release.what is Unused.UNLISTED:
+            assert manifests[number].refs
+        elif release.what is Unused.PARTS:
+            assert all(part > release.after for part in parts[number])
+        else:
+            assert number not in buckets
+    return refs
+
+
 class Node:
     """The real storage actors on `disk`, with the index at the same path on the real one."""
 
-    def __init__(self, path, disk=None, *, segment_target_bytes=1 << 20, min_free_bytes=0, checkpoint_interval_secs=3600.0):
+    def __init__(self, path, disk=None, *, segment_target_bytes=1 << 20, min_free_bytes=0, checkpoint_interval_secs=3600.0, **more):
         self.disk = MemoryDisk() if disk is None else disk
         self.settings = {
             "segment_target_bytes": segment_target_bytes, "min_free_bytes": min_free_bytes,
-            "checkpoint_interval_secs": checkpoint_interval_secs,
+            "checkpoint_interval_secs": checkpoint_interval_secs, **more,
         }  # fmt: skip
         self.fatals = []
         self._ended = False
@@ -128,10 +181,16 @@ class Node:
             self.actors = None
 
     def crash(self):
-        """End the actors where they stand, as kill -9 would."""
+        """End the actors where they stand, as kill -9 would; what a native thread has begun it completes."""
         self._ended = True
+        actors = [ref._actor_weakref() for ref in (self.writer, self.journal)]
         for ref in (self.writer, self.journal):
             ref.kill()
+        for actor in actors:
+            for name in ("_thread", "_finish_thread"):
+                if hasattr(actor, name):
+                    getattr(actor, name).close()
+        del actors
         self.actors = self.directory = self.journal = self.writer = None
         gc.collect()  # closes the index's connection, which rolls an open transaction back
 
@@ -141,8 +200,8 @@ class Node:
 
     def small(self, key, body, **intent):
         """A PutObject."""
-        bucket = intent.pop("bucket", "b")
-        wanted = PutIntent(bucket, key, len(body), hashlib.md5(body).hexdigest(), {}, {}, {}, **intent)
+        bucket, system = intent.pop("bucket", "b"), intent.pop("system", {})
+        wanted = PutIntent(bucket, key, len(body), hashlib.md5(body).hexdigest(), system, {}, {}, **intent)
         return m.PutObject(wanted, blake3(body, key=self.datadir.blob_key).digest(), body)
 
     def put(self, key, body, **intent):

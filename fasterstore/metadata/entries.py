@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import msgpack
 
 from fasterstore.errors import UnsupportedFormat
-from fasterstore.model import BlobLocation, BlobNumber, Epoch, SegmentId
+from fasterstore.model import BlobLocation, BlobNumber, BucketId, Epoch, ManifestNumber, SegmentId, Slice
 
 ENTRY_VERSION = 1
 
@@ -36,6 +36,15 @@ class Kind(IntEnum):
     OBJECT_PUT = 7
     OBJECT_DELETED = 8
     BLOB_DAMAGED = 9
+    BUCKET_CONFIGURED = 10
+    OBJECT_AMENDED = 11
+    OBJECT_RENAMED = 12
+    UPLOAD_CREATED = 13
+    PART_PUT = 14
+    UPLOAD_COMPLETED = 15
+    UPLOAD_ABORTED = 16
+    PARTS_RELEASED = 17
+    OBJECT_APPENDED = 18
 
 
 class BlobSource(IntEnum):
@@ -49,6 +58,10 @@ class BlobSource(IntEnum):
     """The blob existed, its bytes were compared; `location` is None."""
     REPAIRED = 3
     """The blob existed and had failed verification; it now lies at `location`."""
+    MANIFEST = 4
+    """The bytes are those of an existing manifest."""
+    SLICES = 5
+    """The bytes are pieces of existing blobs."""
 
 
 class EpochStarted(NamedTuple):
@@ -99,7 +112,10 @@ class BucketDeleted(NamedTuple):
 
 
 class ObjectPut(NamedTuple):
-    """Logical up to `origin_blob`; the annex follows: which local blob holds the bytes, how it came to be, and where it lies."""
+    """Logical up to `origin_manifest`; the annex follows: which blob or manifest holds the bytes here, how it came to be, where it lies.
+
+    `origin_blob` and `origin_manifest` are the numbers under which the node of `origin_log` has the bytes.
+    """
 
     bucket: str
     key: bytes
@@ -109,14 +125,18 @@ class ObjectPut(NamedTuple):
     system: dict
     user: dict
     checksums: dict
+    tags: dict
+    acl: str
     stamp: int
     origin: bytes
     origin_log: bytes
     origin_blob: int
+    origin_manifest: int
     blob: BlobNumber
     source: BlobSource
     blob_id: bytes
     location: BlobLocation | None
+    manifest: ManifestNumber
 
 
 class ObjectDeleted(NamedTuple):
@@ -136,32 +156,191 @@ class BlobDamaged(NamedTuple):
     record_id: bytes
 
 
+class BucketConfigured(NamedTuple):
+    """Logical: the bucket's setting `name` is now `document`, or gone (None)."""
+
+    bucket: str
+    name: str
+    document: bytes | None
+    changed_ms: int
+    stamp: int
+    origin: bytes
+
+
+class ObjectAmended(NamedTuple):
+    """Logical: the current version has these tags and this canned ACL now; None leaves what is there."""
+
+    bucket: str
+    key: bytes
+    tags: dict | None
+    acl: str | None
+    stamp: int
+    origin: bytes
+
+
+class ObjectRenamed(NamedTuple):
+    """Logical: the object is now called `new_key`; what had that name is gone."""
+
+    bucket: str
+    key: bytes
+    new_key: bytes
+    renamed_ms: int
+    stamp: int
+    origin: bytes
+
+
+class UploadCreated(NamedTuple):
+    """Local: a multipart upload began; its number is this entry's LSN."""
+
+    bucket: str
+    key: bytes
+    created_ms: int
+    token: str
+    system: dict
+    user: dict
+    tags: dict
+    acl: str
+    algorithm: str
+    checksum_type: str
+
+
+class PartPut(NamedTuple):
+    """Local: part `part` of an open upload has these bytes now: a blob (as in ObjectPut), or slices of blobs (source SLICES)."""
+
+    bucket: str
+    key: bytes
+    upload: ManifestNumber
+    part: int
+    size_bytes: int
+    etag: str
+    checksums: dict
+    modified_ms: int
+    blob: BlobNumber
+    source: BlobSource
+    blob_id: bytes
+    location: BlobLocation | None
+    slices: tuple[Slice, ...]
+
+
+class UploadCompleted(NamedTuple):
+    """Logical up to `origin_manifest`: an object was put together from the parts of an upload, which is no longer open.
+
+    The annex: the upload's number, which is the manifest's; its map (`upload_schema.pack_map`); whether parts are left out of it.
+    """
+
+    bucket: str
+    key: bytes
+    size_bytes: int
+    etag: str
+    modified_ms: int
+    system: dict
+    user: dict
+    checksums: dict
+    tags: dict
+    acl: str
+    stamp: int
+    origin: bytes
+    origin_log: bytes
+    origin_manifest: int
+    upload: ManifestNumber
+    part_map: bytes
+    drops_parts: bool
+
+
+class UploadAborted(NamedTuple):
+    """Local: the upload is no longer open; its parts are released bit by bit. By id: its bucket may be gone."""
+
+    bucket_id: BucketId
+    key: bytes
+    upload: ManifestNumber
+    aborted_ms: int
+
+
+class PartsReleased(NamedTuple):
+    """Local: these parts, which nothing uses any more, are gone; none up to the number `upto` is left that has to go.
+
+    `last`: nothing of the release is left; `whole`: the manifest goes with its last part, else the rest of it stays.
+    """
+
+    manifest: ManifestNumber
+    parts: tuple[int, ...]
+    upto: int
+    last: bool
+    whole: bool
+    released_ms: int
+
+
+class ObjectAppended(NamedTuple):
+    """Logical up to `origin_blob`: the object grew to `size_bytes`. The annex: where the added bytes (`added_bytes` of them) lie.
+
+    `part_etag` is the MD5 of the added bytes.
+    """
+
+    bucket: str
+    key: bytes
+    size_bytes: int
+    etag: str
+    modified_ms: int
+    stamp: int
+    origin: bytes
+    origin_log: bytes
+    origin_blob: int
+    added_bytes: int
+    part_etag: str
+    blob: BlobNumber
+    source: BlobSource
+    blob_id: bytes
+    location: BlobLocation | None
+
+
 Entry = (
     EpochStarted | SegmentIdsLeased | SegmentOpened | SegmentSealed | BucketCreated | BucketDeleted
-    | ObjectPut | ObjectDeleted | BlobDamaged
+    | ObjectPut | ObjectDeleted | BlobDamaged | BucketConfigured | ObjectAmended | ObjectRenamed
+    | UploadCreated | PartPut | UploadCompleted | UploadAborted | PartsReleased | ObjectAppended
 )  # fmt: skip
 
-_PUT_LOGICAL_FIELDS = 12
-_LOGICAL = {BucketCreated: Kind.BUCKET_CREATED, BucketDeleted: Kind.BUCKET_DELETED, ObjectDeleted: Kind.OBJECT_DELETED}
+_LOGICAL = {
+    BucketCreated: Kind.BUCKET_CREATED,
+    BucketDeleted: Kind.BUCKET_DELETED,
+    ObjectDeleted: Kind.OBJECT_DELETED,
+    BucketConfigured: Kind.BUCKET_CONFIGURED,
+    ObjectAmended: Kind.OBJECT_AMENDED,
+    ObjectRenamed: Kind.OBJECT_RENAMED,
+}
 _LOCAL = {
     EpochStarted: Kind.EPOCH_STARTED,
     SegmentIdsLeased: Kind.SEGMENT_IDS_LEASED,
     SegmentOpened: Kind.SEGMENT_OPENED,
     SegmentSealed: Kind.SEGMENT_SEALED,
     BlobDamaged: Kind.BLOB_DAMAGED,
+    UploadCreated: Kind.UPLOAD_CREATED,
+    PartPut: Kind.PART_PUT,
+    UploadAborted: Kind.UPLOAD_ABORTED,
+    PartsReleased: Kind.PARTS_RELEASED,
 }
+_TWO_PARTS: dict[type, tuple[Kind, int]] = {
+    ObjectPut: (Kind.OBJECT_PUT, 15),
+    UploadCompleted: (Kind.UPLOAD_COMPLETED, 14),
+    ObjectAppended: (Kind.OBJECT_APPENDED, 9),
+}
+"""Entries with both parts: the kind, and how many fields are logical."""
 _BY_KIND: dict[int, Callable[..., Any]] = {int(kind): cls for cls, kind in (_LOGICAL | _LOCAL).items()}
+_BY_KIND |= {int(kind): cls for cls, (kind, _) in _TWO_PARTS.items()}
+_PLACED = frozenset((Kind.OBJECT_PUT, Kind.PART_PUT, Kind.OBJECT_APPENDED))
+"""Kinds with `source` and `location`."""
 _pack = msgpack.Packer(use_bin_type=True).pack
 
 
 def encode(entry: Entry) -> bytes:
     """Return the entry's bytes as they stand in a WAL frame. Deterministic: equal entries give equal bytes."""
     cls = type(entry)
-    if cls is ObjectPut:
-        return _pack((7, ENTRY_VERSION, _pack(entry[:_PUT_LOGICAL_FIELDS]), _pack(entry[_PUT_LOGICAL_FIELDS:])))
-    kind = _LOGICAL.get(cls)
-    if kind is not None:
-        return _pack((int(kind), ENTRY_VERSION, _pack(entry), b""))
+    both = _TWO_PARTS.get(cls)
+    if both is not None:
+        kind, logical_fields = both
+        return _pack((int(kind), ENTRY_VERSION, _pack(entry[:logical_fields]), _pack(entry[logical_fields:])))
+    logical_kind = _LOGICAL.get(cls)
+    if logical_kind is not None:
+        return _pack((int(logical_kind), ENTRY_VERSION, _pack(entry), b""))
     return _pack((int(_LOCAL[cls]), ENTRY_VERSION, b"", _pack(entry)))
 
 
@@ -173,11 +352,18 @@ def decode(data: bytes) -> Entry:
     kind, version, logical, annex = msgpack.unpackb(data)
     if version != ENTRY_VERSION:
         raise UnsupportedFormat(f"journal entry kind {kind} has version {version}; this build reads version {ENTRY_VERSION}")
-    if kind == Kind.OBJECT_PUT:
-        put = ObjectPut(*msgpack.unpackb(logical), *msgpack.unpackb(annex))
-        place = None if put.location is None else BlobLocation(*put.location)
-        return put._replace(source=BlobSource(put.source), location=place)
     cls = _BY_KIND.get(kind)
     if cls is None:
         raise UnsupportedFormat(f"journal entry of unknown kind {kind}: written by a newer build")
-    return cls(*msgpack.unpackb(logical or annex))
+    fields = msgpack.unpackb(logical) if logical else []
+    if annex:
+        fields += msgpack.unpackb(annex)
+    entry = cls(*fields)
+    if kind in _PLACED:
+        place = None if entry.location is None else BlobLocation(*entry.location)
+        entry = entry._replace(source=BlobSource(entry.source), location=place)
+        if kind == Kind.PART_PUT:
+            entry = entry._replace(slices=tuple(Slice(*piece) for piece in entry.slices))
+    elif kind == Kind.PARTS_RELEASED:
+        entry = entry._replace(parts=tuple(entry.parts))
+    return entry

@@ -8,22 +8,27 @@ from collections.abc import Callable
 from typing import Any
 
 from fasterstore.errors import InvariantError
+from fasterstore.metadata.blob_rows import blob_row, bucket_row, take_blob
 from fasterstore.metadata.entries import (
     BlobDamaged,
     BlobSource,
+    BucketConfigured,
     BucketCreated,
     BucketDeleted,
     Entry,
     EpochStarted,
+    ObjectAmended,
     ObjectDeleted,
     ObjectPut,
+    ObjectRenamed,
     SegmentIdsLeased,
     SegmentOpened,
     SegmentSealed,
 )
+from fasterstore.metadata.fold_uploads import APPLY_UPLOADS, release_content, use_manifest
 from fasterstore.metadata.index_writer import IndexWriter
-from fasterstore.model import NO_BLOB, BlobRow, BucketRow, ObjectRow, SegmentRow
-from fasterstore.storage.record import record_bytes
+from fasterstore.metadata.upload_schema import Release, Unused
+from fasterstore.model import BucketId, BucketRow, ObjectRow, SegmentRow
 
 
 def apply(index: IndexWriter, lsn: int, entry: Entry) -> None:
@@ -51,99 +56,92 @@ def _segment_sealed(index: IndexWriter, _lsn: int, entry: SegmentSealed) -> None
 
 
 def _bucket_created(index: IndexWriter, lsn: int, entry: BucketCreated) -> None:
-    index.put_bucket(BucketRow(lsn, entry.bucket, entry.created_ms, {}))  # type: ignore[arg-type]
+    index.put_bucket(BucketRow(BucketId(lsn), entry.bucket, entry.created_ms, {}, lsn))
     index.add_usage(lsn, 0, 0)
     index.state = index.state._replace(last_stamp=max(index.state.last_stamp, entry.stamp))
 
 
 def _bucket_deleted(index: IndexWriter, _lsn: int, entry: BucketDeleted) -> None:
-    index.delete_bucket(_bucket(index, entry.bucket))
+    row = bucket_row(index, entry.bucket)
+    index.delete_bucket(row)
+    if index.uploads.has_uploads(row.bucket_id):  # however many: they are given up bit by bit
+        index.uploads.put_release(Release(row.bucket_id, entry.deleted_ms, Unused.UPLOADS))
     index.state = index.state._replace(last_stamp=max(index.state.last_stamp, entry.stamp))
 
 
 def _object_put(index: IndexWriter, _lsn: int, entry: ObjectPut) -> None:
-    bucket_id = _bucket(index, entry.bucket).bucket_id
+    bucket_id = bucket_row(index, entry.bucket).bucket_id
     old = index.object(bucket_id, entry.key)
-    _take_blob(index, entry)
+    # The new reference before the old one: an overwrite with the same bytes never passes zero.
+    if entry.source is BlobSource.MANIFEST:
+        use_manifest(index, entry.manifest)
+    else:
+        take_blob(index, entry)
     if old is None:
         index.add_usage(bucket_id, 1, entry.size_bytes)
     else:
         index.add_usage(bucket_id, 0, entry.size_bytes - old.size_bytes)
-        _release_blob(index, old.blob, entry.modified_ms)
+        release_content(index, old, entry.modified_ms)
     row = ObjectRow(
-        entry.blob, entry.size_bytes, entry.etag, entry.modified_ms, entry.system, entry.user, entry.checksums, entry.stamp, entry.origin
-    )
+        entry.blob, entry.size_bytes, entry.etag, entry.modified_ms, entry.system, entry.user, entry.checksums, entry.stamp, entry.origin,
+        entry.manifest, entry.tags, entry.acl,
+    )  # fmt: skip
     index.put_object(bucket_id, entry.key, row)
     state = index.state
     index.state = state._replace(last_blob=max(state.last_blob, entry.blob), last_stamp=max(state.last_stamp, entry.stamp))
 
 
 def _object_deleted(index: IndexWriter, _lsn: int, entry: ObjectDeleted) -> None:
-    bucket_id = _bucket(index, entry.bucket).bucket_id
+    bucket_id = bucket_row(index, entry.bucket).bucket_id
     old = index.object(bucket_id, entry.key)
     if old is None:
         raise InvariantError(f"the log deletes a key that is not there: {entry.key!r}")
     index.delete_object(bucket_id, entry.key)
     index.add_usage(bucket_id, -1, -old.size_bytes)
-    _release_blob(index, old.blob, entry.deleted_ms)
+    release_content(index, old, entry.deleted_ms)
     index.state = index.state._replace(last_stamp=max(index.state.last_stamp, entry.stamp))
 
 
+def _bucket_configured(index: IndexWriter, lsn: int, entry: BucketConfigured) -> None:
+    row = bucket_row(index, entry.bucket)
+    settings = {name: document for name, document in row.settings.items() if name != entry.name}
+    if entry.document is not None:
+        settings[entry.name] = entry.document
+    index.put_bucket(row._replace(settings=settings, version=lsn))
+    index.state = index.state._replace(last_stamp=max(index.state.last_stamp, entry.stamp))
+
+
+def _object_amended(index: IndexWriter, _lsn: int, entry: ObjectAmended) -> None:
+    bucket_id = bucket_row(index, entry.bucket).bucket_id
+    row = _object(index, bucket_id, entry.key)
+    tags = row.tags if entry.tags is None else entry.tags
+    acl = row.acl if entry.acl is None else entry.acl
+    index.put_object(bucket_id, entry.key, row._replace(tags=tags, acl=acl, stamp=entry.stamp, origin=entry.origin))
+    index.state = index.state._replace(last_stamp=max(index.state.last_stamp, entry.stamp))
+
+
+def _object_renamed(index: IndexWriter, _lsn: int, entry: ObjectRenamed) -> None:
+    bucket_id = bucket_row(index, entry.bucket).bucket_id
+    row = _object(index, bucket_id, entry.key)
+    replaced = index.object(bucket_id, entry.new_key)
+    if replaced is not None:
+        index.add_usage(bucket_id, -1, -replaced.size_bytes)
+        release_content(index, replaced, entry.renamed_ms)
+    index.delete_object(bucket_id, entry.key)
+    index.put_object(bucket_id, entry.new_key, row._replace(stamp=entry.stamp, origin=entry.origin))
+    index.state = index.state._replace(last_stamp=max(index.state.last_stamp, entry.stamp))
+
+
+def _object(index: IndexWriter, bucket_id: int, key: bytes) -> ObjectRow:
+    row = index.object(bucket_id, key)
+    if row is None:
+        raise InvariantError(f"the log changes a key that is not there: {key!r}")
+    return row
+
+
 def _blob_damaged(index: IndexWriter, _lsn: int, entry: BlobDamaged) -> None:
-    index.change_blob(_blob(index, entry.blob)._replace(damaged=True))
+    index.change_blob(blob_row(index, entry.blob)._replace(damaged=True))
     index.count_damaged(1)
-
-
-def _take_blob(index: IndexWriter, entry: ObjectPut) -> None:
-    """Count the new reference before the old one is released: an overwrite with the same bytes never passes zero."""
-    if entry.source is BlobSource.EMPTY:
-        return
-    if entry.source is BlobSource.NEW:
-        if entry.location is None:
-            raise InvariantError("a new blob without a location")
-        index.add_blob(BlobRow(entry.blob, entry.blob_id, 1, entry.location))
-        _add_live(index, entry.location.segment_id, record_bytes(entry.location.stored_bytes))
-        return
-    row = _blob(index, entry.blob)
-    row = row._replace(refs=row.refs + 1, zero_since_ms=0)
-    if entry.source is BlobSource.REPAIRED:
-        if entry.location is None:
-            raise InvariantError("a repair without a location")
-        _add_live(index, row.location.segment_id, -record_bytes(row.location.stored_bytes))
-        _add_live(index, entry.location.segment_id, record_bytes(entry.location.stored_bytes))
-        row = row._replace(location=entry.location, damaged=False)
-        index.count_damaged(-1)
-    index.change_blob(row)
-
-
-def _release_blob(index: IndexWriter, number: int, now_ms: int) -> None:
-    """Drop one reference. The bytes stay live until a logged ForgetBlob: only the compactor gives space back."""
-    if number == NO_BLOB:
-        return
-    row = _blob(index, number)
-    refs = row.refs - 1
-    if refs < 0:
-        raise InvariantError(f"blob {number} has fewer than zero references")
-    index.change_blob(row._replace(refs=refs, zero_since_ms=0 if refs else now_ms))
-
-
-def _add_live(index: IndexWriter, segment_id: int, change_bytes: int) -> None:
-    row = index.segment(segment_id)
-    index.put_segment(row._replace(live_bytes=row.live_bytes + change_bytes))
-
-
-def _bucket(index: IndexWriter, name: str) -> BucketRow:
-    row = index.bucket(name)
-    if row is None:
-        raise InvariantError(f"the log names a bucket that is not there: {name}")
-    return row
-
-
-def _blob(index: IndexWriter, number: int) -> BlobRow:
-    row = index.blob(number)
-    if row is None:
-        raise InvariantError(f"the log names a blob that is not there: {number}")
-    return row
 
 
 _APPLY: dict[type, Callable[[IndexWriter, int, Any], None]] = {
@@ -156,4 +154,8 @@ _APPLY: dict[type, Callable[[IndexWriter, int, Any], None]] = {
     ObjectPut: _object_put,
     ObjectDeleted: _object_deleted,
     BlobDamaged: _blob_damaged,
+    BucketConfigured: _bucket_configured,
+    ObjectAmended: _object_amended,
+    ObjectRenamed: _object_renamed,
+    **APPLY_UPLOADS,
 }

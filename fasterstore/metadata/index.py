@@ -17,6 +17,7 @@ import apsw.sqlite_extra
 
 from fasterstore.errors import DamagedRow, StoreError, UnsupportedFormat, VolumeSuspect
 from fasterstore.metadata import schema
+from fasterstore.metadata.upload_view import UploadView
 from fasterstore.model import BlobRow, BucketRow, ObjectRow, SegmentRow, UsageRow
 
 SQLITE_MIN_VERSION = (3, 51, 3)
@@ -82,7 +83,11 @@ def open_connection(path: str, flags: int, cache_kib: int) -> apsw.Connection:
     return connection
 
 
-def _unreadable(error: apsw.Error) -> StoreError:
+_READ_ERRORS = (apsw.Error, UnicodeDecodeError)
+"""The second where a flipped type code in SQLite's own log turns bytes into text."""
+
+
+def _unreadable(error: Exception) -> StoreError:
     """What a failed read of the index is to a reader. A page that fails its checksum is damage, though SQLite calls it an I/O error."""
     if isinstance(error, apsw.IOError) and error.extendedresult != apsw.SQLITE_IOERR_DATA:
         return VolumeSuspect(f"index read: {error}")
@@ -118,6 +123,7 @@ class IndexView:
         self._connection = open_connection(path, apsw.SQLITE_OPEN_READONLY, VIEW_CACHE_KIB)
         self._connection.execute("PRAGMA query_only=1")
         self._execute = self._connection.execute
+        self.uploads = UploadView(self._rows)
         version, self._index_uuid, self._log_uuid = schema.unpack_identity(self._one("SELECT value FROM meta WHERE name = 'identity'"))
         if version != schema.SCHEMA_VERSION:
             raise UnsupportedFormat(f"{path}: index schema {version}; this build reads {schema.SCHEMA_VERSION}")
@@ -129,7 +135,7 @@ class IndexView:
     def _rows(self, statement: str, *values: Any) -> list[Any]:
         try:
             return self._execute(statement, values).fetchall()
-        except apsw.Error as error:
+        except _READ_ERRORS as error:
             raise _unreadable(error) from error
 
     def _one(self, statement: str, *values: Any) -> Any:
@@ -178,7 +184,7 @@ class IndexView:
         raw = bucket.encode()
         try:
             row = self._execute(_LOCATE, (raw, key)).fetchone()
-        except apsw.Error as error:
+        except _READ_ERRORS as error:
             raise _unreadable(error) from error
         if row is None:
             return _NOWHERE
@@ -201,10 +207,21 @@ class IndexView:
         rows = self._rows(statement, after.encode(), raw, limit)
         return [schema.unpack_bucket(name, number, value) for name, number, value in rows if name.startswith(raw)]
 
+    def objects_from(self, bucket_id: int, key: bytes, limit: int) -> list[tuple[bytes, ObjectRow]]:
+        """Return at most `limit` objects of the bucket in byte order of their keys, from `key` on (inclusive). Raises DamagedRow."""
+        statement = "SELECT key, blob, value FROM objects WHERE bucket_id = ? AND key >= ? ORDER BY key LIMIT ?"
+        rows = self._rows(statement, bucket_id, key, limit)
+        return [(found, schema.unpack_object(bucket_id, found, blob, value)) for found, blob, value in rows]
+
     def usage(self) -> list[UsageRow]:
         """Return what each bucket holds, by name."""
         rows = self._rows("SELECT b.name, u.bucket_id, u.value FROM usage u JOIN buckets b ON b.bucket_id = u.bucket_id ORDER BY b.name")
         return [UsageRow(name.decode(), *schema.unpack_usage(bucket_id, value)) for name, bucket_id, value in rows]
+
+    def usage_of(self, bucket: BucketRow) -> UsageRow:
+        """Return what one bucket holds; nothing if it has gone since its row was read. Raises DamagedRow."""
+        rows = self._rows("SELECT value FROM usage WHERE bucket_id = ?", bucket.bucket_id)
+        return UsageRow(bucket.name, *(schema.unpack_usage(bucket.bucket_id, rows[0][0]) if rows else (0, 0)))
 
     def blob_by_id(self, blob_id: bytes) -> BlobRow | None:
         """Return a blob with that 32-byte id that may be claimed, or None. Raises DamagedRow.

@@ -13,6 +13,8 @@ from fasterstore.errors import DamagedRow, InvariantError, UnsupportedFormat
 from fasterstore.metadata import schema
 from fasterstore.metadata.index import PAGE_BYTES, open_connection
 from fasterstore.metadata.schema import State
+from fasterstore.metadata.upload_schema import UPLOAD_TABLES
+from fasterstore.metadata.upload_writer import UploadWriter
 from fasterstore.model import BlobRow, BucketRow, ObjectRow, SegmentRow
 
 WRITER_CACHE_KIB = 16384
@@ -37,6 +39,7 @@ class IndexWriter:
         """
         self._connection = open_connection(path, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE, WRITER_CACHE_KIB)
         self._execute = self._connection.execute
+        self.uploads = UploadWriter(self._execute)
         self.log_pages = 0
         self._connection.set_wal_hook(self._count_log_pages)
         if not self._execute("SELECT count(*) FROM sqlite_schema WHERE name = 'meta'").get:
@@ -51,6 +54,7 @@ class IndexWriter:
     def _create(self, log_uuid: bytes, index_uuid: bytes) -> None:
         self._execute("BEGIN IMMEDIATE")
         self._execute(schema.TABLES)
+        self._execute(UPLOAD_TABLES)
         self._execute("INSERT INTO meta VALUES('identity', ?)", (schema.pack_identity(index_uuid, log_uuid),))
         self._execute("INSERT INTO meta VALUES('state', ?)", (schema.pack_state(State(0, 0, 0, 0, 0)),))
         self._execute("COMMIT")
@@ -195,6 +199,11 @@ class IndexWriter:
         """Replace a blob's row. Its id never changes, so the index over ids is left alone: a page less to write per overwrite."""
         values = (row.location.segment_id, schema.pack_blob(row), row.number)
         self._execute("UPDATE blobs SET segment = ?, value = ? WHERE number = ?", values)
+
+    @property
+    def damaged_blobs(self) -> int:
+        """How many blobs failed verification and are not repaired."""
+        return self._damaged
 
     def count_damaged(self, change: int) -> None:
         """Add to the number of blobs that failed verification (written at flush)."""

@@ -1,6 +1,6 @@
 """The journal without its mailbox: batches of entries, judged, logged, folded; restart, epochs, checkpoints. Owned by one actor.
 
-A batch: `begin`, then requests in order (each judged and folded at once, so that the next one sees it), then `write` (blocking: WAL
+A batch: `begin`, then `requests` in order (each judged and folded at once, so that the next one sees it), then `write` (blocking: WAL
 frame, fdatasync, index commit), and only then may any reply of the batch leave, refusals too. What it promises: after `write`
 returned, every entry of the batch is on stable storage and visible to every reader, and survives kill -9 and power loss.
 
@@ -9,14 +9,14 @@ and is never retried. A failed index commit after the WAL's sync is repaired by 
 """
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 from fasterstore.errors import DamagedLog, StorageFull, StoreError, VolumeSuspect
-from fasterstore.metadata import fold, judge
-from fasterstore.metadata.entries import Entry, EpochStarted, ObjectPut, SegmentIdsLeased, SegmentOpened, SegmentSealed, decode, encode
+from fasterstore.metadata import fold
+from fasterstore.metadata.entries import Entry, EpochStarted, SegmentIdsLeased, SegmentSealed, decode, encode
 from fasterstore.metadata.index_writer import IndexFullError, IndexIOError, IndexWriter, SqliteError
-from fasterstore.metadata.judge import CLAIM_GONE, Claim, ClaimGone, Identity
-from fasterstore.model import Epoch, PutIntent, SegmentId
+from fasterstore.metadata.judge import Identity
+from fasterstore.metadata.requests import Requests
+from fasterstore.model import Epoch, SegmentId
 from fasterstore.storage.disk import Disk
 from fasterstore.storage.wal import WalWriter
 from fasterstore.storage.wal_recovery import read_from
@@ -29,14 +29,6 @@ CHECKPOINT_LOG_BYTES = 16 << 20
 
 class FoldFailed(Exception):
     """An entry could not be folded whole (a damaged row, an error of SQLite): abandon the batch."""
-
-
-class PutResult(NamedTuple):
-    """What a judged put will have done once its batch is written."""
-
-    lsn: int
-    modified_ms: int
-    deduplicated: bool
 
 
 class Journal:
@@ -65,6 +57,8 @@ class Journal:
         self._entry_bytes = 0
         self._first_lsn = 0
         self._witnessed_lsn = 0
+        self.requests = Requests(index, who, self.record)
+        """What the running batch may be asked for."""
 
     @property
     def index_uuid(self) -> bytes:
@@ -136,7 +130,7 @@ class Journal:
         self.record(EpochStarted(Epoch(self._index.state.epoch + 1), now_ms))
         for row in self._index.unsealed_segments():
             self.record(SegmentSealed(row.segment_id, segment_length(row.segment_id)))
-        lease = self.lease_segment_ids(SEGMENT_ID_LEASE)
+        lease = self.requests.lease_segment_ids(SEGMENT_ID_LEASE)
         self.write()
         return lease
 
@@ -159,54 +153,6 @@ class Journal:
         data = encode(entry)
         self._entries.append(data)
         self._entry_bytes += len(data)
-        return lsn
-
-    def put(self, intent: PutIntent, claim: Claim, now_ms: int) -> PutResult | ClaimGone:
-        """Judge and fold a PUT. Raises as judge_put."""
-        entries = judge.judge_put(self._index, self._who, intent, claim, now_ms)
-        if isinstance(entries, ClaimGone):
-            return CLAIM_GONE
-        lsn = 0
-        for entry in entries:
-            lsn = self.record(entry)
-        last = entries[-1]
-        return PutResult(lsn, now_ms, isinstance(last, ObjectPut) and last.location is None and last.size_bytes > 0)
-
-    def delete(self, bucket: str, key: bytes, if_match: str | None, now_ms: int) -> int:
-        """Judge and fold a DELETE; return its LSN, 0 if there was nothing to delete. Raises as judge_delete."""
-        return self._record_all(judge.judge_delete(self._index, self._who, bucket, key, if_match, now_ms))
-
-    def create_bucket(self, bucket: str, now_ms: int) -> int:
-        """Judge and fold a CreateBucket; return its LSN. Raises BucketAlreadyOwnedByYou."""
-        return self._record_all(judge.judge_create_bucket(self._index, self._who, bucket, now_ms))
-
-    def delete_bucket(self, bucket: str, now_ms: int) -> int:
-        """Judge and fold a DeleteBucket; return its LSN. Raises NoSuchBucket, BucketNotEmpty."""
-        return self._record_all(judge.judge_delete_bucket(self._index, self._who, bucket, now_ms))
-
-    def mark_damaged(self, blob: int, record_id: bytes) -> int:
-        """Fold the report that a blob failed verification; return its LSN, 0 if it is out of date."""
-        return self._record_all(judge.judge_damage(self._index, blob, record_id))
-
-    def lease_segment_ids(self, count: int) -> SegmentIdsLeased:
-        """Fold a lease of `count` segment ids and return it."""
-        lease = judge.lease_segment_ids(self._index, count)[0]
-        self.record(lease)
-        assert isinstance(lease, SegmentIdsLeased)
-        return lease
-
-    def segment_opened(self, entry: SegmentOpened) -> None:
-        """Fold that a segment file exists."""
-        self.record(entry)
-
-    def segment_sealed(self, entry: SegmentSealed) -> None:
-        """Fold that a segment takes no more records."""
-        self.record(entry)
-
-    def _record_all(self, entries: list[Entry]) -> int:
-        lsn = 0
-        for entry in entries:
-            lsn = self.record(entry)
         return lsn
 
     @property

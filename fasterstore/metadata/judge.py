@@ -4,22 +4,46 @@ Here and nowhere else preconditions are decided: bucket exists, If-Match / If-No
 entries to log, or a refusal; the fold only applies them. Times come in from the caller.
 """
 
+from hashlib import md5
 from typing import NamedTuple
 
 from fasterstore.clock import advance
-from fasterstore.errors import BucketAlreadyOwnedByYou, BucketNotEmpty, NoSuchBucket, NoSuchKey, PreconditionFailed, StaleEpoch
+from fasterstore.errors import (
+    DamagedRecord,
+    NoSuchBucket,
+    NoSuchKey,
+    PreconditionFailed,
+    SourceChanged,
+    StaleEpoch,
+    TooManyParts,
+    WrongOffset,
+)
 from fasterstore.metadata.entries import (
     BlobDamaged,
     BlobSource,
     BucketCreated,
-    BucketDeleted,
     Entry,
+    ObjectAmended,
+    ObjectAppended,
     ObjectDeleted,
     ObjectPut,
+    ObjectRenamed,
     SegmentIdsLeased,
 )
 from fasterstore.metadata.index_writer import IndexWriter
-from fasterstore.model import NO_BLOB, BlobLocation, BlobNumber, PutIntent, SegmentId
+from fasterstore.model import (
+    NO_BLOB,
+    NO_MANIFEST,
+    PARTS_MAX,
+    BlobLocation,
+    BlobNumber,
+    CopyIntent,
+    DeleteIntent,
+    ObjectRow,
+    PutIntent,
+    RenameIntent,
+    SegmentId,
+)
 from fasterstore.s3.conditions import write_condition_ok
 
 
@@ -64,21 +88,22 @@ def judge_put(index: IndexWriter, who: Identity, intent: PutIntent, claim: Claim
         stamp += 1
     if intent.if_match is not None or intent.if_none_match is not None:
         current = None if bucket is None else index.object(bucket.bucket_id, intent.key)
-        _require(intent.if_match, intent.if_none_match, None if current is None else current.etag)
-    chosen = _choose_blob(index, intent, claim)
+        require(intent.if_match, intent.if_none_match, None if current is None else current.etag)
+    chosen = choose_blob(index, intent, claim)
     if isinstance(chosen, ClaimGone):
         return chosen
     source, blob, location = chosen
     entries.append(
         ObjectPut(
             intent.bucket, intent.key, intent.size_bytes, intent.etag, now_ms, intent.system, intent.user, intent.checksums,
-            stamp, who.node_id, who.log_uuid, blob, blob, source, claim.blob_id, location,
+            intent.tags, intent.acl, stamp, who.node_id, who.log_uuid, blob, NO_MANIFEST, blob, source, claim.blob_id, location,
+            NO_MANIFEST,
         )
     )  # fmt: skip
     return entries
 
 
-def _require(if_match: str | None, if_none_match: str | None, etag: str | None) -> None:
+def require(if_match: str | None, if_none_match: str | None, etag: str | None) -> None:
     """Raises PreconditionFailed, whose detail names the condition, or NoSuchKey, unless the conditions hold for the current `etag`."""
     refusal = write_condition_ok(if_match, if_none_match, etag)
     if refusal == "NoSuchKey":
@@ -88,7 +113,7 @@ def _require(if_match: str | None, if_none_match: str | None, etag: str | None) 
         raise PreconditionFailed("If-None-Match" if first_holds else "If-Match")
 
 
-def _choose_blob(index: IndexWriter, intent: PutIntent, claim: Claim) -> tuple[BlobSource, BlobNumber, BlobLocation | None] | ClaimGone:
+def choose_blob(index: IndexWriter, intent: PutIntent, claim: Claim) -> tuple[BlobSource, BlobNumber, BlobLocation | None] | ClaimGone:
     """Dedup: use the claimed blob if it still lives and is sound, else the record that was written, else say that it has to be."""
     if not intent.size_bytes:
         return BlobSource.EMPTY, NO_BLOB, None
@@ -104,34 +129,138 @@ def _choose_blob(index: IndexWriter, intent: PutIntent, claim: Claim) -> tuple[B
     return BlobSource.NEW, BlobNumber(index.state.last_blob + 1), claim.location
 
 
-def judge_delete(index: IndexWriter, who: Identity, bucket: str, key: bytes, if_match: str | None, now_ms: int) -> list[Entry]:
-    """Return the entry of a DELETE, or none if the key is not there. Raises NoSuchBucket, PreconditionFailed, NoSuchKey, DamagedRow."""
+def judge_append(index: IndexWriter, who: Identity, intent: PutIntent, claim: Claim, now_ms: int) -> list[Entry] | ClaimGone:
+    """Return the entry that adds bytes to the end of an object, none if there are no bytes; a first append to no object is a PUT.
+
+    Raises as judge_put, and WrongOffset, TooManyParts. Source: S3 API page PutObject, x-amz-write-offset-bytes.
+    """
+    bucket = index.bucket(intent.bucket)
+    current = None if bucket is None else index.object(bucket.bucket_id, intent.key)
+    if current is None and intent.append_at == 0:
+        return judge_put(index, who, intent, claim, now_ms)
+    if claim.epoch != index.state.epoch:
+        raise StaleEpoch("the extent was granted by an earlier storage process")
+    if bucket is None:
+        raise NoSuchBucket(intent.bucket)
+    if current is None:
+        raise NoSuchKey
+    require(intent.if_match, intent.if_none_match, current.etag)
+    if current.size_bytes != intent.append_at:
+        raise WrongOffset(str(current.size_bytes))
+    if not intent.size_bytes:
+        return []
+    part_count = index.uploads.manifest(current.manifest).part_count if current.manifest else min(current.size_bytes, 1)
+    if part_count >= PARTS_MAX:
+        raise TooManyParts
+    chosen = choose_blob(index, intent, claim)
+    if isinstance(chosen, ClaimGone):
+        return chosen
+    source, blob, location = chosen
+    stamp = advance(index.state.last_stamp, now_ms)
+    etag = f"{md5(f'{current.etag}{intent.etag}'.encode(), usedforsecurity=False).hexdigest()}-{part_count + 1}"
+    return [
+        ObjectAppended(
+            intent.bucket, intent.key, current.size_bytes + intent.size_bytes, etag, now_ms, stamp, who.node_id, who.log_uuid, blob,
+            intent.size_bytes, intent.etag, blob, source, claim.blob_id, location,
+        )
+    ]  # fmt: skip
+
+
+def judge_copy(index: IndexWriter, who: Identity, copy: CopyIntent, now_ms: int) -> list[Entry]:
+    """Return the ObjectPut that gives the source's bytes another name.
+
+    A manifest's blobs are not looked at, however many they are: a copy of a damaged part is as damaged as the source.
+    Raises NoSuchBucket, NoSuchKey, SourceChanged, DamagedRecord, PreconditionFailed, DamagedRow.
+    """
+    intent = copy.target
+    bucket = index.bucket(intent.bucket)
+    if bucket is None:
+        raise NoSuchBucket(intent.bucket)
+    source = source_of_copy(index, copy.source_bucket, copy.source_key, copy.source_stamp)
+    if intent.if_match is not None or intent.if_none_match is not None:
+        current = index.object(bucket.bucket_id, intent.key)
+        require(intent.if_match, intent.if_none_match, None if current is None else current.etag)
+    kind, blob_id = BlobSource.EMPTY, bytes(32)
+    if source.manifest:
+        kind = BlobSource.MANIFEST
+    elif source.blob:
+        row = index.blob(source.blob)
+        if row is None or row.damaged:
+            raise DamagedRecord(f"blob {source.blob} cannot be copied: it failed verification")
+        kind, blob_id = BlobSource.CLAIMED, row.blob_id
+    stamp = advance(index.state.last_stamp, now_ms)
+    return [
+        ObjectPut(
+            intent.bucket, intent.key, source.size_bytes, intent.etag, now_ms, intent.system, intent.user, intent.checksums,
+            intent.tags, intent.acl, stamp, who.node_id, who.log_uuid, source.blob, source.manifest, source.blob, kind, blob_id, None,
+            source.manifest,
+        )
+    ]  # fmt: skip
+
+
+def source_of_copy(index: IndexWriter, bucket: str, key: bytes, stamp: int) -> ObjectRow:
+    """The version with that stamp. Raises NoSuchBucket, NoSuchKey, SourceChanged."""
     row = index.bucket(bucket)
     if row is None:
         raise NoSuchBucket(bucket)
-    current = index.object(row.bucket_id, key)
-    if if_match is not None:
-        _require(if_match, None, None if current is None else current.etag)
+    source = index.object(row.bucket_id, key)
+    if source is None:
+        raise NoSuchKey
+    if source.stamp != stamp:
+        raise SourceChanged
+    return source
+
+
+def judge_delete(index: IndexWriter, who: Identity, bucket: str, intent: DeleteIntent, now_ms: int) -> list[Entry]:
+    """Return the entry of a DELETE, or none if the key is not there, whatever its conditions: what they were to protect has gone.
+
+    Raises NoSuchBucket, PreconditionFailed, DamagedRow. Source: S3 API page DeleteObject, "or if the object doesn't exist"; for If-Match
+    in a general purpose bucket AWS answers 404 there, Ceph 204.
+    """
+    row = index.bucket(bucket)
+    if row is None:
+        raise NoSuchBucket(bucket)
+    current = index.object(row.bucket_id, intent.key)
     if current is None:
         return []
-    return [ObjectDeleted(bucket, key, now_ms, advance(index.state.last_stamp, now_ms), who.node_id)]
+    require(intent.if_match, None, current.etag)
+    if intent.if_modified_secs not in (None, current.modified_ms // 1000):
+        raise PreconditionFailed("x-amz-if-match-last-modified-time")
+    if intent.if_size not in (None, current.size_bytes):
+        raise PreconditionFailed("x-amz-if-match-size")
+    return [ObjectDeleted(bucket, intent.key, now_ms, advance(index.state.last_stamp, now_ms), who.node_id)]
 
 
-def judge_create_bucket(index: IndexWriter, who: Identity, bucket: str, now_ms: int) -> list[Entry]:
-    """Return the entry of a CreateBucket. Raises BucketAlreadyOwnedByYou."""
-    if index.bucket(bucket) is not None:
-        raise BucketAlreadyOwnedByYou(bucket)
-    return [BucketCreated(bucket, now_ms, advance(index.state.last_stamp, now_ms), who.node_id)]
+def judge_rename(index: IndexWriter, who: Identity, intent: RenameIntent, now_ms: int) -> list[Entry]:
+    """Return the entry of a RenameObject, or none if both names are the same.
+
+    Raises NoSuchBucket, NoSuchKey, PreconditionFailed, SourceChanged, DamagedRow.
+    """
+    row = index.bucket(intent.bucket)
+    if row is None:
+        raise NoSuchBucket(intent.bucket)
+    source = index.object(row.bucket_id, intent.key)
+    if source is None:
+        raise NoSuchKey
+    require(intent.source_if_match, intent.source_if_none_match, source.etag)
+    current = index.object(row.bucket_id, intent.new_key)
+    require(intent.if_match, intent.if_none_match, None if current is None else current.etag)
+    if intent.source_stamp not in (0, source.stamp) or intent.target_stamp not in (-1, 0 if current is None else current.stamp):
+        raise SourceChanged
+    if intent.key == intent.new_key:
+        return []
+    stamp = advance(index.state.last_stamp, now_ms)
+    return [ObjectRenamed(intent.bucket, intent.key, intent.new_key, now_ms, stamp, who.node_id)]
 
 
-def judge_delete_bucket(index: IndexWriter, who: Identity, bucket: str, now_ms: int) -> list[Entry]:
-    """Return the entry of a DeleteBucket. Raises NoSuchBucket, BucketNotEmpty."""
+def judge_amend(index: IndexWriter, who: Identity, bucket: str, key: bytes, tags: dict | None, acl: str | None, now_ms: int) -> list[Entry]:
+    """Return the entry that changes an object's tags or canned ACL (None: leave it). Raises NoSuchBucket, NoSuchKey."""
     row = index.bucket(bucket)
     if row is None:
         raise NoSuchBucket(bucket)
-    if index.has_objects(row.bucket_id):
-        raise BucketNotEmpty(bucket)
-    return [BucketDeleted(bucket, now_ms, advance(index.state.last_stamp, now_ms), who.node_id)]
+    if index.object(row.bucket_id, key) is None:
+        raise NoSuchKey
+    return [ObjectAmended(bucket, key, tags, acl, advance(index.state.last_stamp, now_ms), who.node_id)]
 
 
 def judge_damage(index: IndexWriter, blob: int, record_id: bytes) -> list[Entry]:

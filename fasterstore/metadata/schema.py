@@ -7,14 +7,14 @@ the database file's pages but not SQLite's own `-wal` file (design, section 6).
 |----------|--------------------|----------------------------|------------------------------------------------------------------|
 | meta     | name               |                            | "identity": msgpack; "state": 5 × int64 (see `State`);           |
 |          |                    |                            | "damaged": int64, no row while it was never above 0              |
-| buckets  | name (bytes)       | bucket_id                  | msgpack [bucket_id, created_ms, settings]                        |
+| buckets  | name (bytes)       | bucket_id                  | msgpack [bucket_id, created_ms, settings, version]               |
 | objects  | bucket_id, key     | blob                       | msgpack, the fields of ObjectRow                                 |
 | blobs    | number             | prefix, segment            | `BLOB_VALUE`: id, refs, place, record id, zero since, flags      |
 | segments | segment_id         |                            | `SEGMENT_VALUE`: epoch, uuid, sealed, length, live bytes         |
 | usage    | bucket_id          |                            | 2 × int64: objects, plaintext bytes                              |
 
 `prefix` is the first eight bytes of the blob id as a signed integer: the index over it stays small, and a match is confirmed by the
-whole id in the value. Plain columns repeat what the value says and are compared with it.
+whole id in the value. Plain columns repeat what the value says and are compared with it. Uploads, parts and manifests: `upload_schema.py`.
 """
 
 import struct
@@ -116,15 +116,15 @@ def unpack_identity(sealed: bytes) -> tuple[int, bytes, bytes]:
 
 def pack_bucket(row: BucketRow) -> bytes:
     """Return the row value of a bucket."""
-    return seal(b"buckets", row.name.encode(), _pack((row.bucket_id, row.created_ms, row.settings)))
+    return seal(b"buckets", row.name.encode(), _pack((row.bucket_id, row.created_ms, row.settings, row.version)))
 
 
 def unpack_bucket(name: bytes, bucket_id: int, sealed: bytes) -> BucketRow:
     """Return the bucket. Raises DamagedRow."""
-    stored_id, created_ms, settings = _unpack(unseal(b"buckets", name, sealed))
+    stored_id, created_ms, settings, version = _unpack(unseal(b"buckets", name, sealed))
     if stored_id != bucket_id:
         raise DamagedRow(f"index table buckets: {name!r} has column id {bucket_id}, value id {stored_id}")
-    return BucketRow(stored_id, name.decode(), created_ms, settings)
+    return BucketRow(stored_id, name.decode(), created_ms, settings, version)
 
 
 def pack_object(bucket_id: int, key: bytes, row: ObjectRow) -> bytes:

@@ -9,7 +9,7 @@ from actors import messages as m
 from actors.metadata_journal import BATCH_MAX_ENTRY_BYTES
 from actors.runtime import ActorDeadError, ActorFailure, sleep
 from fasterstore.metadata.index import IndexView
-from fasterstore.model import PutIntent
+from fasterstore.model import DeleteIntent, PutIntent
 from fasterstore.storage.segment import segment_name
 from fasterstore.storage.wal_format import FileWalk, unpack_file_header
 from fasterstore.storage.witness import Witness
@@ -56,8 +56,8 @@ def test_conditions_are_judged_in_the_order_of_the_batch(node):
             m.CreateBucket("c"),
             empty(node, b"k", if_none_match="*"),
             empty(node, b"k", if_none_match="*"),
-            m.DeleteObject("b", b"k"),
-            m.DeleteObject("b", b"k"),
+            m.DeleteObject("b", DeleteIntent(b"k")),
+            m.DeleteObject("b", DeleteIntent(b"k")),
             empty(node, b"k", if_none_match="*"),
             m.DeleteBucket("b"),
             m.DeleteBucket("c"),
@@ -118,7 +118,7 @@ def test_a_damaged_row_in_one_request_does_not_refuse_its_neighbours(node):
     node.ask_together(node.journal, [empty(node, b"bad"), empty(node, b"good")])
     change(node.index_path, "UPDATE objects SET value = zeroblob(50) WHERE key = ?", (b"bad",))
     asks = [empty(node, b"k%d" % n) for n in range(10)]
-    asks[3:3] = [m.DeleteObject("b", b"bad")]  # met while judging
+    asks[3:3] = [m.DeleteObject("b", DeleteIntent(b"bad"))]  # met while judging
     asks[7:7] = [empty(node, b"bad")]  # met while folding
     answers = node.ask_together(node.journal, asks)
     assert kinds(answers) == ["Stored"] * 3 + ["DamagedRow"] + ["Stored"] * 3 + ["StorageFailure"] + ["Stored"] * 4
@@ -139,7 +139,7 @@ def test_every_damaged_request_is_answered_wherever_it_stands(node):
 def test_a_defect_in_a_batch_leaves_no_transaction_behind(node):
     node.put(b"k", b"one")
     change(node.index_path, "DELETE FROM blobs")  # rows that no checksum misses: a contradiction
-    answers = node.ask_together(node.journal, [empty(node, b"x"), m.DeleteObject("b", b"k")])
+    answers = node.ask_together(node.journal, [empty(node, b"x"), m.DeleteObject("b", DeleteIntent(b"k"))])
     assert all(isinstance(answer, ActorFailure) for answer in answers)
     assert kinds(node.ask_together(node.journal, [empty(node, b"x"), m.Checkpoint()])) == ["Stored", "Checkpointed"]
     assert rows(node.index_path, "SELECT count(*) FROM objects") == [(2,)]
@@ -150,7 +150,7 @@ def test_a_segment_told_of_in_a_batch_with_a_defect_is_logged_with_the_next_one(
     node.put(b"k", b"one")
     change(node.index_path, "DELETE FROM blobs")
     node.journal.tell(m.SegmentOpened(60, node.actors.epoch, b"u" * 16))
-    answers = node.ask_together(node.journal, [m.DeleteObject("b", b"k")])
+    answers = node.ask_together(node.journal, [m.DeleteObject("b", DeleteIntent(b"k"))])
     assert all(isinstance(answer, ActorFailure) for answer in answers)
     assert kinds(node.ask_together(node.journal, [empty(node, b"x")])) == ["Stored"]
     view = IndexView(node.index_path)
@@ -165,7 +165,8 @@ def test_a_segment_told_of_in_a_batch_with_a_defect_is_logged_with_the_next_one(
 def test_a_failed_log_write_ends_the_process_and_no_answer_leaves(node, operation):
     before = dump(node.index_path)
     node.fail_next(operation, errno.EIO)
-    answers = node.ask_together(node.journal, [empty(node, b"k"), empty(node, b"k", if_none_match="*"), m.DeleteObject("b", b"z")])
+    asks = [empty(node, b"k"), empty(node, b"k", if_none_match="*"), m.DeleteObject("b", DeleteIntent(b"z"))]
+    answers = node.ask_together(node.journal, asks)
     assert all(isinstance(answer, ActorDeadError) for answer in answers)
     assert [suspect for _, suspect in node.fatals] == [True], node.fatals
     assert dump(node.index_path) == before
@@ -341,7 +342,7 @@ def test_each_second_the_witness_follows_by_itself(node):
     stored = node.journal.ask(empty(node, b"k"))
     witness = Witness(node.disk, node.datadir.witness_path)
     assert witness.read(node.datadir.log_uuid) < stored.lsn
-    for _ in range(40):
+    for _ in range(200):
         sleep(0.05)
         if witness.read(node.datadir.log_uuid) == stored.lsn:
             break

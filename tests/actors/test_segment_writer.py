@@ -11,7 +11,7 @@ from actors import messages as m
 from actors.runtime import ActorDeadError, sleep
 from actors.segment_writer import BATCH_MAX_PAYLOAD_BYTES
 from fasterstore.metadata.index import IndexView
-from fasterstore.model import PutIntent
+from fasterstore.model import DeleteIntent, PutIntent
 from fasterstore.storage import record
 from fasterstore.storage.segment import segment_name
 from tests.storage_node import audit, dump
@@ -257,7 +257,7 @@ def test_below_the_free_space_reserve_puts_are_refused_and_deletes_work(make_nod
     node.disk.capacity_bytes = node.disk._used_bytes() + (3 << 20)
     asks = [node.small(b"b", b"two"), node.small(b"c", b""), node.small(b"d", b"one"), m.ReserveExtent(10, 10, 1)]
     assert kinds(node.ask_together(node.writer, asks)) == ["StorageFull"] * 4
-    assert kinds([node.journal.ask(m.DeleteObject("b", b"a"))]) == ["Deleted"]
+    assert kinds([node.journal.ask(m.DeleteObject("b", DeleteIntent(b"a")))]) == ["Deleted"]
     node.disk.capacity_bytes = None
     assert kinds([node.put(b"b", b"two")]) == ["Stored"]
 
@@ -496,7 +496,7 @@ def test_counters_are_exact_and_bytes_are_right_after_a_random_sequence_with_cra
                 bodies = {hashlib.md5(body).hexdigest(): body for k, body in expected if k == key}
                 truth[key] = bodies[located(node, key).object.etag]
             gone = b"key-%d" % rng.randrange(15)
-            assert kinds([node.journal.ask(m.DeleteObject("b", gone))]) == ["Deleted"]
+            assert kinds([node.journal.ask(m.DeleteObject("b", DeleteIntent(gone)))]) == ["Deleted"]
             truth.pop(gone, None)
         if rng.random() < 0.5:
             damaged = next((key for key, body in truth.items() if body), None)

@@ -12,7 +12,7 @@ from actors.runtime import ActorDeadError, ActorFailure, Event, GeventActor, ask
 from actors.transport import Hello, StorageLink, StorageListener
 from actors.wire import ASK, MAX_FRAME_BYTES, REPLY, encode
 from fasterstore.errors import InvariantError
-from fasterstore.model import PutIntent
+from fasterstore.model import DeleteIntent, PutIntent
 
 INTENT = PutIntent("bucket", b"key", 3, "e" * 32, {}, {}, {})
 SOON_SECS = 5
@@ -44,7 +44,7 @@ class Journal(GeventActor):
             elif isinstance(message, PutObject):
                 envelope.reply([type(message).__name__, type(message.intent).__name__, message.body])
             elif isinstance(message, DeleteObject):
-                envelope.reply(Deleted(len(message.key)))
+                envelope.reply(Deleted(len(message.intent.key)))
             elif isinstance(message, Done):
                 self.keep(envelope)
                 spawn(self._later, envelope)
@@ -126,8 +126,8 @@ def node(tmp_path):
 
 def test_a_worker_asks_storage_as_it_would_ask_a_local_actor(node):
     journal = node.connected().ref("journal")
-    assert ask(journal, DeleteObject("bucket", b"four"), 5) == Deleted(4)
-    assert type(ask(journal, DeleteObject("bucket", b"x"), 5)) is Deleted
+    assert ask(journal, DeleteObject("bucket", DeleteIntent(b"four")), 5) == Deleted(4)
+    assert type(ask(journal, DeleteObject("bucket", DeleteIntent(b"x")), 5)) is Deleted
     body = os.urandom(64 * 1024)
     assert ask(journal, PutObject(INTENT, b"i" * 32, body), 5) == ["PutObject", "PutIntent", body]
 

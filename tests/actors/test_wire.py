@@ -8,7 +8,18 @@ import pytest
 
 from actors import messages, wire
 from actors.wire import ASK, MAX_FRAME_BYTES, PLAIN, REPLY, FrameReader, MalformedFrame, decode, encode
-from fasterstore.model import BlobLocation, PutIntent
+from fasterstore.metadata.upload_schema import pack_map
+from fasterstore.model import (
+    PARTS_MAX,
+    SLICES_MAX,
+    BlobLocation,
+    CompleteIntent,
+    CopyIntent,
+    DeleteIntent,
+    PartCopyIntent,
+    PutIntent,
+    Slice,
+)
 
 INTENT = PutIntent("bucket", b"a\xffkey", 3, "e" * 32, {"content-type": "text/plain"}, {"colour": "blau"}, {"CRC32": "AAAAAA=="}, None, "*")
 PUT = messages.PutObject(INTENT, b"i" * 32, b"body")
@@ -27,6 +38,11 @@ def through(value, kind=ASK):
         messages.CommitPut(INTENT, 2, b"i" * 32, None, 9, PUT),
         messages.Stored("e" * 32, 1_700_000_000_000, 2**63, True),
         messages.Done(),
+        messages.DeletedMany(["", "NoSuchKey"]),
+        messages.DeleteObjects("bucket", [DeleteIntent(b"k\xff", "*", 1, 2), DeleteIntent(b"l")]),
+        messages.CopyObject(CopyIntent(INTENT, "bucket", b"source", 2**62)),
+        messages.CopyPart(PartCopyIntent(INTENT, (Slice(1, 2, 3), Slice(4, 5, 6)), "bucket", b"source", 2**62)),
+        messages.CompleteUpload(CompleteIntent("bucket", b"k", 7, 9, b"map", "e-1", {"CRC32": "AAAAAA==-1"}, None, "*")),
         wire.Hello(3, b"i" * 16, b"l" * 16, 8 << 20, 512),
     ],
 )
@@ -36,8 +52,27 @@ def test_a_message_comes_back_with_its_types_nested_ones_too(message):
     assert frame.value == message and type(frame.value) is type(message)
     for sent, read in zip(message, frame.value, strict=True):
         assert type(read) is type(sent)
-        if isinstance(sent, tuple):
+        if isinstance(sent, tuple | list):
             assert [type(part) for part in read] == [type(part) for part in sent]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        messages.CompleteUpload(
+            CompleteIntent("b", b"k" * 1024, 2**62, 2**62, pack_map([(n + 1, 5 << 30) for n in range(PARTS_MAX)]), "e", {})
+        ),
+        messages.CopyPart(
+            PartCopyIntent(INTENT, tuple(Slice(2**62 + n, 2**40, 5 << 30) for n in range(SLICES_MAX)), "b", b"k" * 1024, 2**62)
+        ),
+        messages.DeleteObjects("b", [DeleteIntent(b"%04d" % n * 256, "e" * 40, 2**62, 2**62) for n in range(1000)]),
+        messages.DeletedMany(["PreconditionFailed"] * 1000),
+        messages.ConfigureBucket("b", "cors", bytes(1 << 20)),
+    ],
+    ids=lambda message: type(message).__name__,
+)
+def test_the_longest_request_of_each_kind_fits_into_a_frame(message):
+    assert through(message).value == message
 
 
 def test_every_wire_type_has_a_decoder_that_counts_its_fields():

@@ -8,15 +8,17 @@ import pytest
 
 from fasterstore.errors import StoreError
 from fasterstore.metadata.entries import SegmentOpened, SegmentSealed
-from fasterstore.metadata.index import load_cksumvfs
+from fasterstore.metadata.index import IndexView, load_cksumvfs
 from fasterstore.metadata.index_writer import IndexWriter
 from fasterstore.metadata.journal import Journal
 from fasterstore.metadata.judge import Claim, Identity
-from fasterstore.model import BlobLocation, PutIntent
+from fasterstore.metadata.upload_schema import pack_map, unpack_map
+from fasterstore.model import BlobLocation, CompleteIntent, CopyIntent, DeleteIntent, PartCopyIntent, PutIntent, Slice, UploadIntent
 from fasterstore.storage.memory_disk import MemoryDisk
 from fasterstore.storage.record import record_bytes
 from fasterstore.storage.wal_recovery import recover
 from fasterstore.storage.witness import Witness
+from tests.fasterstore.metadata.random_requests import RandomRequests
 from tests.storage_node import FaultyVfs
 
 LOG = b"L" * 16
@@ -35,6 +37,8 @@ class Lab:
         self.rotate_bytes = rotate_bytes
         self.now_ms = 1_700_000_000_000
         self.reserve = 1
+        self.bodies = {}  # by blob id: whatever was ever written
+        self.random_requests = RandomRequests(self)
         self.open()
 
     def open(self):
@@ -60,15 +64,15 @@ class Lab:
 
     def open_segment(self):
         self.journal.begin()
-        number = self.journal.lease_segment_ids(1).first
-        self.journal.segment_opened(SegmentOpened(number, self.journal.epoch, self.rng.randbytes(16)))
+        number = self.journal.requests.lease_segment_ids(1).first
+        self.journal.requests.segment_opened(SegmentOpened(number, self.journal.epoch, self.rng.randbytes(16)))
         self.journal.write()
         self.end = 64
         return number
 
     def seal_segment(self):
         self.journal.begin()
-        self.journal.segment_sealed(SegmentSealed(self.segment, self.end))
+        self.journal.requests.segment_sealed(SegmentSealed(self.segment, self.end))
         self.journal.write()
         self.segment = self.open_segment()
 
@@ -81,13 +85,25 @@ class Lab:
     def claim(self, body, blob=0, *, written=True, epoch=None):
         """A synced record with `body` at a place of its own, and perhaps a claim."""
         place = None
+        self.bodies[hashlib.sha256(body).digest()] = body
         if written:
             place = BlobLocation(self.segment, self.end, len(body), len(body), self.rng.randbytes(16))
             self.end += record_bytes(len(body))
         return Claim(self.journal.epoch if epoch is None else epoch, hashlib.sha256(body).digest(), place, blob)
 
     def put(self, key, body, blob=0, *, written=True, **intent):
-        return self.journal.put(self.intent(key, body, **intent), self.claim(body, blob, written=written), self.now_ms)
+        return self.journal.requests.put(self.intent(key, body, **intent), self.claim(body, blob, written=written), self.now_ms)
+
+    @property
+    def ask(self):
+        """What the running batch may be asked for."""
+        return self.journal.requests
+
+    def now(self, *steps):
+        """Run the callables in one batch; what the last one returned. Fails if any was refused."""
+        answers = self.batch(*steps)
+        assert not [answer for answer in answers if isinstance(answer, StoreError)], answers
+        return answers[-1]
 
     def batch(self, *steps):
         """Run the callables in one batch and write it; what each returned, a StoreError as a value."""
@@ -108,34 +124,93 @@ class Lab:
         found = [number for number in range(1, self.index.state.last_blob + 1) if self.index.blob(number).blob_id == blob_id]
         return max(found, default=0)
 
+    # ---- uploads, copies, and what is stored
+
+    def upload(self, key=b"k", bucket="b"):
+        """Begin an upload; its number."""
+        intent = UploadIntent(bucket, key, f"token {self.now_ms}", {"content-type": "a/b"}, {"m": "u"}, {"t": "u"}, "public-read", "", "")
+        return self.now(lambda: self.ask.create_upload(intent, self.now_ms))
+
+    def part(self, upload, number, body, key=b"k", **more):
+        return self.put(key, body, upload=upload, part=number, **more)
+
+    def completion(self, upload, parts=None, key=b"k", version=None, bucket="b", **conditions):
+        """What web would ask for: these part numbers, by default all of them."""
+        row = self.index.uploads.upload(self.bucket_id(bucket), key, upload)
+        held = self.index.uploads
+        listed = [number for number, _ in held.part_sizes(upload, 0, 10_001)] if parts is None else parts
+        part_map = pack_map([(number, held.part(upload, number).size_bytes) for number in listed])
+        known = row.version if version is None and row else version or 0
+        return CompleteIntent(bucket, key, upload, known, part_map, "e" * 32 + f"-{len(listed)}", {}, **conditions)
+
+    def complete(self, upload, parts=None, **more):
+        return self.ask.complete_upload(self.completion(upload, parts, **more), self.now_ms)
+
+    def manifest(self, *bodies, key=b"k"):
+        """Store an object of these parts; the manifest's number."""
+        upload = self.upload(key)
+        self.now(*(lambda n=n, body=body: self.part(upload, n + 1, body, key) for n, body in enumerate(bodies)))
+        self.now(lambda: self.complete(upload, key=key))
+        return upload
+
+    def copy(self, key, new_key, *, stamp=None, **more):
+        row = self.object(key)
+        target = PutIntent("b", new_key, row.size_bytes, row.etag, {}, {}, {}, **more)
+        return self.ask.copy(CopyIntent(target, "b", key, row.stamp if stamp is None else stamp), self.now_ms)
+
+    def copy_part(self, upload, number, slices, source, key=b"k", stamp=None):
+        row = self.object(source)
+        target = PutIntent("b", key, sum(piece.length for piece in slices), "e" * 32, {}, {}, {}, upload=upload, part=number)
+        intent = PartCopyIntent(target, tuple(slices), "b", source, (row.stamp if row else 0) if stamp is None else stamp)
+        return self.ask.copy_part(intent, self.now_ms)
+
+    def append(self, key, body, at=None, **more):
+        return self.put(key, body, append_at=self.object(key).size_bytes if at is None else at, **more)
+
+    def delete(self, key, **more):
+        return self.ask.delete("b", DeleteIntent(key, **more), self.now_ms)
+
+    def release_all(self):
+        """Let everything go that nothing uses; how many entries it took."""
+        taken = 0
+        while self.now(lambda: self.ask.release_parts(self.now_ms, self.now_ms)):
+            taken += 1
+        return taken
+
+    def bucket_id(self, bucket="b"):
+        row = self.index.bucket(bucket)
+        return row.bucket_id if row else 0
+
+    def object(self, key, bucket="b"):
+        return self.index.object(self.bucket_id(bucket), key)
+
+    def usage(self, bucket="b"):
+        view = IndexView(self.path)
+        found = {row.bucket: (row.objects, row.size_bytes) for row in view.usage()}
+        view.close()
+        return found[bucket]
+
+    def read(self, key, bucket="b"):
+        """The object's bytes, put together from rows, as a reader would; None if there is no object."""
+        row = self.object(key, bucket)
+        if row is None:
+            return None
+        slices = [Slice(row.blob, 0, row.size_bytes)] if row.blob else []
+        for part, end in unpack_map(self.index.uploads.map(row.manifest)) if row.manifest else ():
+            slices += self.index.uploads.part(row.manifest, part).slices
+            assert end == sum(piece.length for piece in slices)
+        pieces = [(self.bodies[self.index.blob(piece.blob).blob_id], piece) for piece in slices]
+        return b"".join(body[piece.first : piece.first + piece.length] for body, piece in pieces)
+
     def random_step(self, rng):
         """A request of any kind: most succeed, some are refused."""
-        bucket = rng.choice("bcd")
-        key = b"key-%d" % rng.randrange(12)
-        body = b"x%d" % rng.randrange(8) * rng.choice((0, 1, 1, 1, 200))
-        blob = self.find(body) if rng.random() < 0.6 else rng.randrange(self.index.state.last_blob + 2)
-        what = rng.randrange(12)
-        if what < 6:
-            matching = {"if_match": hashlib.md5(body).hexdigest()}
-            conditions = rng.choice(({}, {}, {}, {"if_none_match": "*"}, matching, {"create_bucket": True}))
-            return lambda: self.put(key, body, blob, written=rng.random() < 0.8, bucket=bucket, **conditions)
-        if what < 9:
-            return lambda: self.journal.delete(bucket, key, None, self.now_ms)
-        if what == 9:
-            return lambda: self.journal.create_bucket(bucket, self.now_ms)
-        if what == 10:
-            return lambda: self.journal.delete_bucket(bucket, self.now_ms)
-        return lambda: self._damage(blob)
-
-    def _damage(self, blob):
-        row = self.index.blob(blob)
-        return 0 if row is None else self.journal.mark_damaged(blob, row.location.record_id)
+        return self.random_requests.one(rng)
 
 
 @pytest.fixture
 def lab(tmp_path):
     made = Lab(tmp_path / "index.db").start()
-    made.batch(lambda: made.journal.create_bucket("b", made.now_ms))
+    made.batch(lambda: made.journal.requests.create_bucket("b", made.now_ms))
     return made
 
 

@@ -9,19 +9,29 @@ from fasterstore.errors import UnsupportedFormat
 from fasterstore.metadata.entries import (
     BlobDamaged,
     BlobSource,
+    BucketConfigured,
     BucketCreated,
     BucketDeleted,
     EpochStarted,
     Kind,
+    ObjectAmended,
+    ObjectAppended,
     ObjectDeleted,
     ObjectPut,
+    ObjectRenamed,
+    PartPut,
+    PartsReleased,
     SegmentIdsLeased,
     SegmentOpened,
     SegmentSealed,
+    UploadAborted,
+    UploadCompleted,
+    UploadCreated,
     decode,
     encode,
 )
-from fasterstore.model import BlobLocation
+from fasterstore.metadata.upload_schema import pack_map
+from fasterstore.model import BlobLocation, Slice
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "journal_entries_v1.txt"
 NODE, LOG, UUID, RECORD = (bytes([start + index for index in range(16)]) for start in (0, 32, 64, 96))
@@ -30,7 +40,21 @@ STAMP = 1_700_000_000_123 << 16
 PLACE = BlobLocation(3, 4096, 11, 11, RECORD)
 PUT = ObjectPut(
     "photos", b"a/\xc3\xa9\x00", 11, "5eb63bbbe01eeed093cb22bb8f5acdc3", 1_700_000_000_123, {"content-type": "text/plain"},
-    {"colour": "r\xe9d"}, {"CRC32C": "yZRlqg=="}, STAMP, NODE, LOG, 9, 9, BlobSource.NEW, BLOB_ID, PLACE,
+    {"colour": "r\xe9d"}, {"CRC32C": "yZRlqg=="}, {"team": "a b"}, "public-read", STAMP, NODE, LOG, 9, 0, 9, BlobSource.NEW, BLOB_ID,
+    PLACE, 0,
+)  # fmt: skip
+PART = PartPut(
+    "photos", b"a/\xc3\xa9\x00", 41, 2, 11, "5eb63bbbe01eeed093cb22bb8f5acdc3", {"CRC32C": "yZRlqg=="}, 1_700_000_000_123, 9,
+    BlobSource.NEW, BLOB_ID, PLACE, (),
+)  # fmt: skip
+COMPLETED = UploadCompleted(
+    "photos", b"a/\xc3\xa9\x00", 5_242_891, "9b2cf535f27731c974343645a3985328-2", 1_700_000_000_123, {"content-type": "text/plain"},
+    {"colour": "r\xe9d"}, {"CRC32C": "yZRlqg==-2"}, {"team": "a b"}, "public-read", STAMP, NODE, LOG, 41, 41,
+    pack_map([(1, 5_242_880), (2, 11)]), False,
+)  # fmt: skip
+APPENDED = ObjectAppended(
+    "photos", b"a/\xc3\xa9\x00", 22, "9b2cf535f27731c974343645a3985328-2", 1_700_000_000_123, STAMP, NODE, LOG, 9, 11,
+    "5eb63bbbe01eeed093cb22bb8f5acdc3", 9, BlobSource.NEW, BLOB_ID, PLACE,
 )  # fmt: skip
 SAMPLES = {
     "epoch_started": EpochStarted(7, 1_700_000_000_000),
@@ -44,8 +68,28 @@ SAMPLES = {
     "object_put_claimed": PUT._replace(source=BlobSource.CLAIMED, location=None),
     "object_put_repaired": PUT._replace(source=BlobSource.REPAIRED),
     "object_deleted": ObjectDeleted("photos", b"a/\xc3\xa9\x00", 1_700_000_000_123, STAMP + 2, NODE),
+    "object_put_manifest": PUT._replace(blob=0, origin_blob=0, origin_manifest=41, source=BlobSource.MANIFEST, location=None, manifest=41),
     "blob_damaged": BlobDamaged(9, RECORD),
-}
+    "bucket_configured": BucketConfigured("photos", "cors", b"<x/>", 1_700_000_000_123, STAMP, NODE),
+    "bucket_configured_gone": BucketConfigured("photos", "cors", None, 1_700_000_000_123, STAMP, NODE),
+    "object_amended": ObjectAmended("photos", b"a/\xc3\xa9\x00", {"team": "a b"}, None, STAMP, NODE),
+    "object_renamed": ObjectRenamed("photos", b"a/\xc3\xa9\x00", b"new", 1_700_000_000_123, STAMP, NODE),
+    "upload_created": UploadCreated(
+        "photos", b"a/\xc3\xa9\x00", 1_700_000_000_123, "0f" * 16, {"content-type": "text/plain"}, {"colour": "r\xe9d"}, {"team": "a b"},
+        "public-read", "CRC32C", "COMPOSITE",
+    ),
+    "part_put_new": PART,
+    "part_put_empty": PART._replace(size_bytes=0, blob=0, source=BlobSource.EMPTY, location=None),
+    "part_put_claimed": PART._replace(source=BlobSource.CLAIMED, location=None),
+    "part_put_repaired": PART._replace(source=BlobSource.REPAIRED),
+    "part_put_slices": PART._replace(blob=0, source=BlobSource.SLICES, location=None, slices=(Slice(9, 5, 6), Slice(7, 0, 5))),
+    "upload_completed": COMPLETED,
+    "upload_completed_without_some_parts": COMPLETED._replace(drops_parts=True),
+    "upload_aborted": UploadAborted(12, b"a/\xc3\xa9\x00", 41, 1_700_000_000_123),
+    "parts_released": PartsReleased(41, (1, 2, 10_000), 10_000, True, False, 1_700_000_000_123),
+    "object_appended": APPENDED,
+    "object_appended_claimed": APPENDED._replace(source=BlobSource.CLAIMED, location=None),
+}  # fmt: skip
 
 
 def golden() -> dict[str, bytes]:
@@ -55,7 +99,7 @@ def golden() -> dict[str, bytes]:
 def test_every_kind_and_every_source_of_bytes_has_a_golden_sample():
     kinds = {msgpack.unpackb(data)[0] for data in golden().values()}
     assert kinds == {int(kind) for kind in Kind}
-    assert {entry.source for entry in SAMPLES.values() if isinstance(entry, ObjectPut)} == set(BlobSource)
+    assert {entry.source for entry in SAMPLES.values() if isinstance(entry, ObjectPut | PartPut)} == set(BlobSource)
     assert golden().keys() == SAMPLES.keys()
 
 
@@ -69,9 +113,11 @@ def test_the_golden_bytes_mean_the_entry(name):
     entry = decode(golden()[name])
     assert entry == SAMPLES[name]
     assert type(entry) is type(SAMPLES[name])
-    if isinstance(entry, ObjectPut):
+    if isinstance(entry, ObjectPut | PartPut | ObjectAppended):
         assert type(entry.source) is BlobSource
         assert entry.location is None or type(entry.location) is BlobLocation
+    if isinstance(entry, PartPut):
+        assert all(type(piece) is Slice for piece in entry.slices)
 
 
 def test_what_peers_are_sent_does_not_say_where_the_bytes_lie_here():

@@ -11,7 +11,7 @@ from fasterstore.metadata import schema
 from fasterstore.metadata.index import IndexView
 from fasterstore.metadata.index_writer import IndexWriter, SqliteError
 from fasterstore.model import BlobLocation, BlobRow, BucketRow, ObjectRow, SegmentRow, UsageRow
-from tests.storage_node import change, rows
+from tests.storage_node import TABLES, change, rows
 
 LOG = b"L" * 16
 UUID = b"U" * 16
@@ -161,8 +161,10 @@ def test_a_flipped_byte_in_the_file_is_an_error_and_never_an_answer(index, path,
                 connection = apsw.Connection(copy)
                 with pytest.raises(SqliteError):
                     connection.execute("PRAGMA integrity_check").fetchall()
-                    for table in ("meta", "buckets", "objects", "blobs", "segments", "usage"):
+                    for table in TABLES:
                         connection.execute(f"SELECT * FROM {table}").fetchall()
+                    connection.execute("SELECT changed_ms FROM uploads INDEXED BY uploads_by_time").fetchall()
+                    connection.execute("SELECT unused_ms FROM releases INDEXED BY releases_by_time").fetchall()
                 connection.close()
             except (StoreError, SqliteError):
                 pass
@@ -184,6 +186,7 @@ def test_a_flipped_byte_in_the_file_is_an_error_and_never_an_answer(index, path,
         ("segments", lambda view: view.segments()),
         ("segments", lambda view: view.segment(2)),
         ("usage", lambda view: view.usage()),
+        ("usage", lambda view: view.usage_of(BUCKET)),
         ("meta", lambda view: view.state()),
     ],
 )
@@ -196,8 +199,8 @@ def test_a_flipped_byte_in_a_row_is_a_damaged_row(index, view, path, table, read
         change(path, f"UPDATE {table} SET value = ?", (bytes(changed),))
         with pytest.raises(DamagedRow):
             read(view)
-    for value in ("text", 5, b""):
-        change(path, f"UPDATE {table} SET value = ?", (value,))
+    for value in ("'text'", "5", "x''", "CAST(x'ff9a' AS TEXT)"):
+        change(path, f"UPDATE {table} SET value = {value}")
         with pytest.raises(DamagedRow):
             read(view)
 
@@ -291,6 +294,11 @@ def test_a_blob_is_found_by_its_whole_id_and_only_if_it_is_sound(index, view):
 
 def test_usage_is_by_bucket_name(view):
     assert view.usage() == [UsageRow("b", 2, 3)]
+
+
+def test_usage_of_one_bucket_is_nothing_once_the_bucket_has_gone(view):
+    assert view.usage_of(BUCKET) == UsageRow("b", 2, 3)
+    assert view.usage_of(BUCKET._replace(bucket_id=77)) == UsageRow("b", 0, 0)
 
 
 # ---- transactions
@@ -387,8 +395,6 @@ def test_what_was_committed_is_there_after_a_life_that_never_closed(index, path)
     again = IndexView(path)
     assert again.locate("b", b"000049").object == OBJECT
     again.close()
-
-
 
 
 def test_statements_between_begin_and_end_see_one_state_and_the_end_may_be_repeated(index, path):

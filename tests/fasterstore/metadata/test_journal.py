@@ -12,6 +12,7 @@ from fasterstore.metadata import fold
 from fasterstore.metadata.entries import decode
 from fasterstore.metadata.index import IndexView
 from fasterstore.metadata.journal import REPLAY_BATCH_ENTRIES, FoldFailed
+from fasterstore.model import DeleteIntent
 from fasterstore.storage.memory_disk import MemoryDisk
 from fasterstore.storage.wal_recovery import list_files, read_from
 from fasterstore.storage.witness import Witness
@@ -59,7 +60,7 @@ def test_replay_from_any_applied_lsn_gives_identical_tables(lab, make_lab, tmp_p
 
 def test_replay_reads_only_what_lies_after_applied_lsn(make_lab, tmp_path):
     lab = make_lab(tmp_path / "index.db", rotate_bytes=1 << 12).start()
-    lab.batch(lambda: lab.journal.create_bucket("b", lab.now_ms))
+    lab.batch(lambda: lab.journal.requests.create_bucket("b", lab.now_ms))
     fill(lab)
     lab.close()
     truth, firsts = dump(lab.path), list_files(lab.disk, "/journal")
@@ -153,7 +154,7 @@ def test_an_abandoned_batch_leaves_no_trace(lab):
     marked = lab.disk.mark("before")
     lab.journal.begin()
     lab.put(b"k", b"one")
-    lab.journal.lease_segment_ids(5)
+    lab.journal.requests.lease_segment_ids(5)
     lab.journal.abandon()
     assert dump(lab.path) == before
     assert len(lab.disk.ops) == marked
@@ -167,7 +168,7 @@ def test_a_log_without_room_refuses_the_batch_whole_and_takes_it_later(lab):
     lab.journal.begin()
     for number in range(40):
         lab.put(b"k%d" % number, b"body", if_none_match="*")
-    lab.journal.lease_segment_ids(5)
+    lab.journal.requests.lease_segment_ids(5)
     filler = [lab.put(b"filler-%d" % number, b"x" * number) for number in range(1, 400)]
     assert filler[-1].lsn == lab.journal.applied_lsn
     with pytest.raises(StorageFull):
@@ -215,7 +216,7 @@ def test_a_damaged_row_met_while_folding_abandons_the_batch_whole(lab):
 def cramped(faulty_vfs, make_lab, tmp_path):
     """A lab whose index lies on the disk that refuses writes."""
     made = make_lab(tmp_path / "index.db").start()
-    made.batch(lambda: made.journal.create_bucket("b", made.now_ms))
+    made.batch(lambda: made.journal.requests.create_bucket("b", made.now_ms))
     yield made
     made.close()
 
@@ -229,7 +230,7 @@ def test_a_full_disk_at_the_commit_is_met_with_the_reserve_once(cramped, faulty_
     assert view.applied_lsn() == answers[-1].lsn == cramped.journal.head_lsn
     view.close()
     audit(cramped.path)
-    cramped.batch(lambda: cramped.journal.delete("b", b"k0", None, cramped.now_ms))
+    cramped.batch(lambda: cramped.journal.requests.delete("b", DeleteIntent(b"k0", None), cramped.now_ms))
     audit(cramped.path)
 
 

@@ -14,8 +14,9 @@ from fasterstore.errors import (
     StoreError,
 )
 from fasterstore.metadata.index import IndexView
-from fasterstore.metadata.journal import PutResult
 from fasterstore.metadata.judge import CLAIM_GONE
+from fasterstore.metadata.requests import PutResult
+from fasterstore.model import DeleteIntent
 from tests.storage_node import audit, dump
 
 
@@ -49,8 +50,8 @@ def test_conditions_see_what_came_before_them_in_the_batch(lab):
         lambda: lab.put(b"k", b"two", if_match=etag(b"one")),
         lambda: lab.put(b"k", b"three", if_match=etag(b"one")),
         lambda: lab.put(b"k", b"four", if_match=f'"{etag(b"two")}"'),
-        lambda: lab.journal.delete("b", b"k", etag(b"two"), lab.now_ms),
-        lambda: lab.journal.delete("b", b"k", etag(b"four"), lab.now_ms),
+        lambda: lab.journal.requests.delete("b", DeleteIntent(b"k", etag(b"two")), lab.now_ms),
+        lambda: lab.journal.requests.delete("b", DeleteIntent(b"k", etag(b"four")), lab.now_ms),
         lambda: lab.put(b"k", b"five", if_match="*"),
         lambda: lab.put(b"k", b"six", if_none_match="*"),
     )
@@ -82,7 +83,7 @@ def test_a_refused_put_leaves_no_entry_and_no_row(lab):
         lambda: lab.put(b"k", b"two", if_none_match="*"),
         lambda: lab.put(b"k", b"two", bucket="nobucket"),
         lambda: lab.put(b"x", b"two", if_match="*"),
-        lambda: lab.journal.delete("b", b"nothing", None, lab.now_ms),
+        lambda: lab.journal.requests.delete("b", DeleteIntent(b"nothing", None), lab.now_ms),
     )
     assert names(answers) == [PreconditionFailed, NoSuchBucket, NoSuchKey, None]
     assert answers[3] == 0
@@ -93,16 +94,16 @@ def test_a_refused_put_leaves_no_entry_and_no_row(lab):
 def test_buckets_are_made_and_deleted_by_their_rules_and_in_order(lab):
     now = lab.now_ms
     answers = lab.batch(
-        lambda: lab.journal.create_bucket("b", now),
-        lambda: lab.journal.create_bucket("c", now),
-        lambda: lab.journal.create_bucket("c", now),
+        lambda: lab.journal.requests.create_bucket("b", now),
+        lambda: lab.journal.requests.create_bucket("c", now),
+        lambda: lab.journal.requests.create_bucket("c", now),
         lambda: lab.put(b"k", b"one", bucket="c"),
-        lambda: lab.journal.delete_bucket("c", now),
-        lambda: lab.journal.delete("c", b"k", None, now),
-        lambda: lab.journal.delete_bucket("c", now),
-        lambda: lab.journal.delete_bucket("c", now),
+        lambda: lab.journal.requests.delete_bucket("c", now),
+        lambda: lab.journal.requests.delete("c", DeleteIntent(b"k", None), now),
+        lambda: lab.journal.requests.delete_bucket("c", now),
+        lambda: lab.journal.requests.delete_bucket("c", now),
         lambda: lab.put(b"k", b"one", bucket="c"),
-        lambda: lab.journal.create_bucket("c", now),
+        lambda: lab.journal.requests.create_bucket("c", now),
     )
     expected = [BucketAlreadyOwnedByYou, None, BucketAlreadyOwnedByYou, None, BucketNotEmpty, None, None, NoSuchBucket, NoSuchBucket, None]
     assert names(answers) == expected
@@ -157,7 +158,7 @@ def test_a_claim_that_does_not_hold_is_no_loss_if_the_bytes_were_written(lab):
 def test_a_damaged_blob_is_no_dedup_target_and_a_put_of_its_bytes_repairs_it_for_all(lab):
     lab.batch(lambda: lab.put(b"a", b"one"), lambda: lab.put(b"b", b"one", 1, written=False))
     old = locate(lab, b"a").blob
-    lab.batch(lambda: lab.journal.mark_damaged(1, old.location.record_id))
+    lab.batch(lambda: lab.journal.requests.mark_damaged(1, old.location.record_id))
     assert lab.batch(lambda: lab.put(b"c", b"one", 1, written=False)) == [CLAIM_GONE]
     answer = lab.batch(lambda: lab.put(b"c", b"one", 1))[0]
     assert not answer.deduplicated
@@ -170,7 +171,7 @@ def test_a_damaged_blob_is_no_dedup_target_and_a_put_of_its_bytes_repairs_it_for
 
 def test_two_repairs_in_one_batch_repair_once(lab):
     lab.batch(lambda: lab.put(b"a", b"one"))
-    lab.batch(lambda: lab.journal.mark_damaged(1, locate(lab, b"a").blob.location.record_id))
+    lab.batch(lambda: lab.journal.requests.mark_damaged(1, locate(lab, b"a").blob.location.record_id))
     lab.batch(lambda: lab.put(b"b", b"one"), lambda: lab.put(b"c", b"one"))
     assert {locate(lab, b"b").blob.number, locate(lab, b"c").blob.number} == {1, 2}
     audit(lab.path)
@@ -179,8 +180,9 @@ def test_two_repairs_in_one_batch_repair_once(lab):
 def test_a_report_of_damage_that_is_out_of_date_changes_nothing(lab):
     lab.batch(lambda: lab.put(b"a", b"one"))
     record_id = locate(lab, b"a").blob.location.record_id
-    assert lab.batch(lambda: lab.journal.mark_damaged(1, bytes(16)), lambda: lab.journal.mark_damaged(77, record_id)) == [0, 0]
-    first, second = lab.batch(lambda: lab.journal.mark_damaged(1, record_id), lambda: lab.journal.mark_damaged(1, record_id))
+    requests = lab.journal.requests
+    assert lab.batch(lambda: requests.mark_damaged(1, bytes(16)), lambda: requests.mark_damaged(77, record_id)) == [0, 0]
+    first, second = lab.batch(lambda: requests.mark_damaged(1, record_id), lambda: requests.mark_damaged(1, record_id))
     assert first > 0
     assert second == 0
 
@@ -195,7 +197,7 @@ def test_an_empty_body_needs_no_claim_and_no_record(lab):
 def test_a_commit_of_another_epoch_is_refused(lab):
     for epoch in (lab.journal.epoch - 1, lab.journal.epoch + 1):
         claim = lab.claim(b"one", epoch=epoch)
-        answer = lab.batch(lambda claim=claim: lab.journal.put(lab.intent(b"k", b"one"), claim, lab.now_ms))[0]
+        answer = lab.batch(lambda claim=claim: lab.journal.requests.put(lab.intent(b"k", b"one"), claim, lab.now_ms))[0]
         assert isinstance(answer, StaleEpoch)
     assert locate(lab, b"k").object is None
 
@@ -211,7 +213,7 @@ def test_stamps_rise_within_a_millisecond_and_when_the_clock_jumps_back(lab):
 
 def test_leased_segment_ids_never_overlap(lab):
     leases = []
-    lab.batch(*(lambda: leases.append(lab.journal.lease_segment_ids(10)) for _ in range(3)))
+    lab.batch(*(lambda: leases.append(lab.journal.requests.lease_segment_ids(10)) for _ in range(3)))
     ids = [number for lease in leases for number in range(lease.first, lease.first + lease.id_count)]
     assert len(set(ids)) == 30
     assert min(ids) > lab.segment

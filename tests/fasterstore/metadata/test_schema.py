@@ -13,10 +13,10 @@ GOLDEN = Path(__file__).parents[2] / "golden" / "index_rows_v1.txt"
 UUID, LOG, RECORD = (bytes([start + index for index in range(16)]) for start in (64, 32, 96))
 BLOB_ID = bytes(range(128, 160))
 PREFIX = schema.blob_prefix(BLOB_ID)
-BUCKET = BucketRow(12, "photos", 1_700_000_000_123, {"cors": "<x/>"})
+BUCKET = BucketRow(12, "photos", 1_700_000_000_123, {"cors": b"<x/>"}, 40)
 OBJECT = ObjectRow(
     9, 11, "5eb63bbbe01eeed093cb22bb8f5acdc3", 1_700_000_000_123, {"content-type": "text/plain"}, {"colour": "red"},
-    {"CRC32C": "yZRlqg=="}, 1_700_000_000_123 << 16, bytes(16),
+    {"CRC32C": "yZRlqg=="}, 1_700_000_000_123 << 16, bytes(16), 0, {"team": "a b"}, "public-read",
 )  # fmt: skip
 BLOB = BlobRow(9, BLOB_ID, 2, BlobLocation(3, 4096, 11, 27, RECORD), 0, False)
 DAMAGED = BlobRow(9, BLOB_ID, 0, BlobLocation(3, 4096, 11, 27, RECORD), 1_700_000_000_123, True)
