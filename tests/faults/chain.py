@@ -4,20 +4,21 @@ import random
 
 from fasterstore.storage.memory_disk import MemoryDisk
 from tests.faults.crash_check import CrashCheck, Survivor, crashes
-from tests.faults.engine import counting_clock, laboratory, scratch_folder
+from tests.faults.engine import CountingClock, laboratory, scratch_folder
 from tests.faults.memory import SharedMemoryDisk
-from tests.faults.timeline import Timeline, Violation
+from tests.faults.timeline import Timeline
+from tests.faults.violation import Violation
 from tests.faults.workload import IndexFiles, Workload
 
 GENERATIONS = 3
-STEPS = 16
+STEPS = 26
 STATES_PER_MOMENT = 3
 
 
 def judge_chain(seed: int, crash_states: int, disk_class: type[SharedMemoryDisk] = SharedMemoryDisk) -> int:
     """Judge so many crash states, spread over the generations; returns how many it were. Raises Violation, naming the seed."""
     rng = random.Random(seed)
-    now_ms = counting_clock()
+    now_ms = CountingClock()
     disk: MemoryDisk = disk_class()
     index: IndexFiles = {}
     timeline = Timeline()
@@ -45,7 +46,7 @@ def _judge(run: Workload, check: CrashCheck, rng: random.Random, share: int, whe
         for crash in crashes(run, rng, STATES_PER_MOMENT):
             try:
                 survivors.append(check.judge(crash))
-            except AssertionError as error:
+            except Violation as error:
                 error.add_note(f"{where}, power cut after op {crash.at_op} of {len(run.disk.ops)}")
                 raise
             except Exception as error:

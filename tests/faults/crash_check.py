@@ -7,7 +7,6 @@ overwritten or deleted comes back. A second restart, orderly, by kill or by anot
 
 import os
 import random
-from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -16,9 +15,14 @@ from fasterstore.errors import StoreError
 from fasterstore.storage.datadir import open_datadir
 from fasterstore.storage.memory_disk import SECTOR_BYTES, MemoryDisk
 from fasterstore.storage.record import record_bytes
+from tests.faults.contents import OpenUpload, State, Version
 from tests.faults.engine import Clock, Engine, make_intent, split
-from tests.faults.timeline import State, Timeline, Violation
-from tests.faults.workload import BUCKETS, KEYS, STORE, IndexFiles, Workload, put_index
+from tests.faults.reading import Found
+from tests.faults.timeline import Timeline
+from tests.faults.violation import Violation
+from tests.faults.workload import STORE, IndexFiles, Workload, put_index
+from tests.faults.workload_requests import BUCKETS, KEYS, completion
+from tests.storage_node import audit
 
 WORKS_SHARE = 0.5
 
@@ -100,22 +104,42 @@ class CrashCheck:
             raise Violation(f"the node does not start: {type(error).__name__}: {error}") from error
 
     def _check_it_works(self, engine: Engine, state: State) -> None:
-        """A new write is kept and read; rot is never served; a PUT of the same bytes heals it."""
+        """A new write is kept and read; rot is never served; a PUT of the same bytes heals it; an open upload can be completed."""
         body = self._rng.randbytes(self._rng.randint(1, 600))
         _store(engine, BUCKETS[0], b"new", body)
         found = engine.read(BUCKETS[0], b"new")
         if found is None or found.body != body:
             raise Violation(f"a write after the restart reads as {found}")
-        bucket, key = self._rng.choice([(BUCKETS[0], b"new"), *((name, key) for name, keys in state.items() for key in keys)])
+        bucket, key = self._rng.choice([(BUCKETS[0], b"new"), *((name, key) for name, key, _ in state.objects())])
         found = engine.read(bucket, key)
-        if found is None or found.blob is None:
-            return
-        engine.rot(found.blob, self._rng.randrange(record_bytes(len(found.body))), self._rng.randrange(8))
+        if found is not None and found.row.blob:
+            self._check_it_heals(engine, bucket, key, found)
+        opened = sorted(number for number, upload in state.uploads.items() if upload.parts and not upload.orphan)
+        if opened:
+            number = self._rng.choice(opened)
+            self._check_it_completes(engine, number, state.uploads[number])
+
+    def _check_it_heals(self, engine: Engine, bucket: str, key: bytes, found: Found) -> None:
+        engine.rot(found.blobs[0], self._rng.randrange(record_bytes(len(found.body))), self._rng.randrange(8))
         if not engine.is_damaged(bucket, key):
             raise Violation(f"a flipped bit in the record of {bucket}/{key!r} went unnoticed")
         _store(engine, bucket, key, found.body)
         if engine.is_damaged(bucket, key):
             raise Violation(f"{bucket}/{key!r} was stored anew, but the damaged record is still the one that is read")
+
+    def _check_it_completes(self, engine: Engine, number: int, upload: OpenUpload) -> None:
+        listed = sorted(self._rng.sample(sorted(upload.parts), self._rng.randint(1, len(upload.parts))))
+        intent = completion(engine, upload.bucket, upload.key, number, listed)
+        reply = engine.change(m.CompleteUpload(intent)).get()
+        if not isinstance(reply, m.Stored):
+            raise Violation(f"upload {number} cannot be completed after the restart: {reply}")
+        engine.sweep()
+        if engine.is_damaged(upload.bucket, upload.key):
+            return  # by the test itself
+        found = engine.read(upload.bucket, upload.key)
+        if found is None or found.body != b"".join(upload.parts[part] for part in listed):
+            raise Violation(f"upload {number} of {upload} became {found}")
+        audit_or_violation(engine)
 
 
 def _store(engine: Engine, bucket: str, key: bytes, body: bytes) -> None:
@@ -124,37 +148,60 @@ def _store(engine: Engine, bucket: str, key: bytes, body: bytes) -> None:
         raise Violation(f"a PUT after the restart was answered {reply}")
 
 
+def audit_or_violation(engine: Engine) -> None:
+    """Raises Violation unless every counter of the index is that of the rows it counts."""
+    try:
+        audit(engine.datadir.index_path)
+    except AssertionError as error:
+        raise Violation(f"the index contradicts itself: {error}") from error
+
+
 def _compare(engine: Engine, state: State) -> None:
     """Raises Violation unless the store holds exactly `state`, readable and verified, with right counters."""
-    names = [row.name for row in engine.view.buckets("", "", 100)]
-    if names != sorted(state):
-        raise Violation(f"the buckets are {names}, not {sorted(state)}")
-    uses: Counter[int] = Counter()
-    blobs = {}
+    found = {row.name: row for row in engine.view.buckets("", "", 100)}
+    settings = {name: row.settings for name, row in found.items()}
+    if settings != {name: bucket.settings for name, bucket in state.buckets.items()}:
+        raise Violation(f"the buckets are {settings}, not those of {state}")
     for bucket in BUCKETS:
         for key in KEYS:
-            made = state.get(bucket, {}).get(key)
+            made = state.buckets[bucket].objects.get(key) if bucket in state.buckets else None
             try:
-                found = engine.read(bucket, key)
+                _compare_object(engine, bucket, key, made)
             except (StoreError, OSError) as error:
                 raise Violation(f"{bucket}/{key!r} is unreadable: {type(error).__name__}: {error}; it should be {made}") from error
-            if made is None:
-                if found is not None:
-                    raise Violation(f"{bucket}/{key!r} should not be there: {found}")
-                continue
-            if found is None or found.body != made.body or found.row.user != {"tag": made.tag}:
-                raise Violation(f"{bucket}/{key!r} is {found}, not {made}")
-            if found.row.etag != make_intent(bucket, key, made.body, "").etag:
-                raise Violation(f"{bucket}/{key!r} has the ETag {found.row.etag}")
-            if found.blob is not None:
-                uses[found.blob.number] += 1
-                blobs[found.blob.number] = found.blob
-    wrong = [row for number, row in blobs.items() if row.refs != uses[number]]
-    if wrong:
-        raise Violation(f"these blobs are used {uses}: {wrong}")
-    usage = [(name, len(keys), sum(len(made.body) for made in keys.values())) for name, keys in sorted(state.items())]
+    for name, row in found.items():
+        _compare_uploads(engine, row.bucket_id, {number: upload for number, upload in state.uploads.items() if upload.bucket == name})
+    usage = [
+        (name, len(bucket.objects), sum(len(made.body) for made in bucket.objects.values()))
+        for name, bucket in sorted(state.buckets.items())
+    ]
     if [tuple(row) for row in engine.view.usage()] != usage:
         raise Violation(f"usage is {engine.view.usage()}, not {usage}")
+    audit_or_violation(engine)
+
+
+def _compare_object(engine: Engine, bucket: str, key: bytes, made: Version | None) -> None:
+    found = engine.read(bucket, key)
+    if made is None:
+        if found is not None:
+            raise Violation(f"{bucket}/{key!r} should not be there: {found}")
+        return
+    if found is None or Version(found.row.user["tag"], found.body, found.row.etag, found.row.tags) != made:
+        raise Violation(f"{bucket}/{key!r} is {found}, not {made}")
+    if not found.row.manifest and found.row.etag != make_intent(bucket, key, made.body, "").etag:
+        raise Violation(f"{bucket}/{key!r} has the ETag {found.row.etag}")
+
+
+def _compare_uploads(engine: Engine, bucket_id: int, opened: dict[int, OpenUpload]) -> None:
+    """`opened`: all that were ever begun in a bucket of that name and have not ended."""
+    wanted = {number: upload for number, upload in opened.items() if not upload.orphan}
+    rows = {row.number: row for row in engine.view.uploads.uploads_after(bucket_id, b"", 0, 10_000)}
+    if rows.keys() != wanted.keys():
+        raise Violation(f"the open uploads are {sorted(rows)}, not {wanted}")
+    for number, upload in wanted.items():
+        parts = {part.number: engine.part_body(part) for part in engine.view.uploads.parts_after(number, 0, 10_000)}
+        if (rows[number].key, rows[number].user, parts) != (upload.key, {"tag": upload.tag}, upload.parts):
+            raise Violation(f"upload {number} is {rows[number]} with {parts}, not {upload}")
 
 
 def _pick_index(run: Workload, at_op: int, rng: random.Random) -> IndexFiles:

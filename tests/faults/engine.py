@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 from unittest.mock import patch
 
 from blake3 import blake3
@@ -21,9 +21,9 @@ import actors.metadata_journal
 from actors import messages as m
 from actors.directory import Directory
 from actors.runtime import Envelope, GeventRef, Reply, sleep
-from fasterstore.errors import DamagedRecord
+from fasterstore.metadata import judge_uploads
 from fasterstore.metadata.index import IndexView
-from fasterstore.model import BlobNumber, BlobRow, ObjectRow, PutIntent
+from fasterstore.model import BlobNumber, DeleteIntent, PutIntent
 from fasterstore.storage import record
 from fasterstore.storage.datadir import DataDir
 from fasterstore.storage.disk import Disk
@@ -31,6 +31,7 @@ from fasterstore.storage.open_segments import OpenSegments
 from fasterstore.storage.segment import segment_name
 from fasterstore.storage.wal_recovery import Recovered
 from fasterstore.storage.wal_recovery import recover as real_recover
+from tests.faults.reading import Reading
 from tools import storage_actors
 from tools.storage_actors import StorageActors
 
@@ -38,6 +39,11 @@ SEGMENT_TARGET_BYTES = 24 << 10
 WAL_ROTATE_BYTES = 8 << 10
 WAL_STEP_BYTES = 4 << 10
 ANSWER_TIMEOUT_SECS = 60.0
+MULTIPART_TTL_SECS = 1000
+"""More than a run lasts by its own clock, unless that is put forward."""
+SWEEP_TURNS = 1000
+SMALL_STEPS = {"RELEASE_PARTS": 2, "RELEASE_LOOK_AT": 3, "EXPIRE_UPLOADS": 2}
+"""So that what is let go takes several entries."""
 
 Clock = Callable[[], int]
 
@@ -57,14 +63,6 @@ def split(datadir: DataDir, index_file: str) -> SplitDataDir:
     made = SplitDataDir(*datadir)
     made.index_file = index_file
     return made
-
-
-class Found(NamedTuple):
-    """What a read sees: verified bytes, the object's row, the blob's row (None for an empty object)."""
-
-    body: bytes
-    row: ObjectRow
-    blob: BlobRow | None
 
 
 class Outcome:
@@ -87,15 +85,15 @@ class Outcome:
         return self._reply.get(timeout=ANSWER_TIMEOUT_SECS)
 
 
-class Engine:
+class Engine(Reading):
     """See the module. Raises from its constructor what StorageActors.start raises; `recovered_lsn` is the log's head found then."""
 
     def __init__(self, disk: Disk, datadir: DataDir, random_bytes: Callable[[int], bytes], now_ms: Clock, clock: Clock = lambda: 0) -> None:
-        self.disk = disk
         self.datadir = datadir
         self.recovered_lsn = 0
         self._ended = False
         self._clock = clock
+        self._now_ms = now_ms
         self._directory = Directory()
         self._actors = StorageActors(
             disk,
@@ -104,6 +102,8 @@ class Engine:
             segment_target_bytes=SEGMENT_TARGET_BYTES,
             min_free_bytes=0,
             checkpoint_interval_secs=1e9,
+            multipart_ttl_secs=MULTIPART_TTL_SECS,
+            read_grace_secs=0,
             fatal=_fatal,
             now_ms=now_ms,
             random_bytes=random_bytes,
@@ -111,8 +111,7 @@ class Engine:
         with patch.object(storage_actors, "recover", self._recover):
             for _progress in self._actors.start():
                 pass
-        self.view = IndexView(datadir.index_path)
-        self._segments = OpenSegments(disk, datadir.segments_dir)
+        super().__init__(disk, IndexView(datadir.index_path), OpenSegments(disk, datadir.segments_dir))
 
     def _recover(self, *args: Any, **kwargs: Any) -> Recovered:
         found = real_recover(*args, **kwargs, rotate_bytes=WAL_ROTATE_BYTES, step_bytes=WAL_STEP_BYTES)
@@ -164,7 +163,7 @@ class Engine:
                 actor._journal._witness.close()
 
     def _close_readers(self) -> None:
-        self._segments.forget_all()
+        self.segments.forget_all()
         self.view.close()
 
     # ---- requests ----
@@ -206,17 +205,21 @@ class Engine:
     def lose_worker(self, worker: int) -> None:
         self._directory.get("segment-writer").tell(m.WorkerLost(worker))
 
+    def change(self, message: Any) -> Outcome:
+        """Whatever else is asked of metadata-journal."""
+        return self.send("metadata-journal", message)
+
     def delete(self, bucket: str, key: bytes, if_match: str | None = None) -> Outcome:
-        return self.send("metadata-journal", m.DeleteObject(bucket, key, if_match))
+        return self.change(m.DeleteObject(bucket, DeleteIntent(key, if_match)))
 
     def create_bucket(self, bucket: str) -> Outcome:
-        return self.send("metadata-journal", m.CreateBucket(bucket))
+        return self.change(m.CreateBucket(bucket))
 
     def delete_bucket(self, bucket: str) -> Outcome:
-        return self.send("metadata-journal", m.DeleteBucket(bucket))
+        return self.change(m.DeleteBucket(bucket))
 
     def checkpoint(self) -> m.Checkpointed:
-        checkpointed: m.Checkpointed = self.send("metadata-journal", m.Checkpoint()).get()
+        checkpointed: m.Checkpointed = self.change(m.Checkpoint()).get()
         return checkpointed
 
     def tick(self) -> None:
@@ -224,37 +227,15 @@ class Engine:
         self._directory.get("metadata-journal").tell(m.Tick())
         sleep(0)
 
-    # ---- reading, as a worker does ----
-
-    def read(self, bucket: str, key: bytes) -> Found | None:
-        """The current object, or None. Raises DamagedRecord, FileNotFoundError, DamagedRow."""
-        found = self.view.locate(bucket, key)
-        if found.object is None:
-            return None
-        if found.blob is None or found.file_uuid is None:
-            assert found.object.size_bytes == 0, found
-            return Found(b"", found.object, None)
-        place = found.blob.location
-        segment = self._segments.reader(place.segment_id, found.file_uuid)
-        stored = self.disk.pread(segment.fd, record.record_bytes(place.stored_bytes), place.offset)
-        return Found(bytes(record.verify_record(stored, place)), found.object, found.blob)
-
-    def rot(self, blob: BlobRow, place: int, bit: int) -> None:
-        """Flip one bit of the blob's record, at `place` of its bytes."""
-        row = self.view.segment(blob.location.segment_id)
-        assert row is not None
-        segment = self._segments.writer(row.segment_id, row.file_uuid)
-        offset = blob.location.offset + place
-        (byte,) = self.disk.pread(segment.fd, 1, offset)
-        self.disk.pwrite(segment.fd, bytes([byte ^ 1 << bit]), offset)
-
-    def is_damaged(self, bucket: str, key: bytes) -> bool:
-        """Whether a read of that object is refused as damage."""
-        try:
-            self.read(bucket, key)
-        except DamagedRecord:
-            return True
-        return False
+    def sweep(self) -> None:
+        """One second has passed, and whatever that lets go has gone, or never goes."""
+        self.tick()
+        expired_ms = self._now_ms() - MULTIPART_TTL_SECS * 1000
+        for _ in range(SWEEP_TURNS):
+            self.delete_bucket("nobucket").get()  # its answer comes after what was told before it
+            if not self.view._rows("SELECT 1 FROM releases UNION ALL SELECT 1 FROM uploads WHERE changed_ms < ? LIMIT 1", expired_ms):
+                break
+        self.delete_bucket("nobucket").get()  # the look that found nothing more is over, too
 
 
 def fill(disk: Disk, fd: int, grant: m.ExtentGranted, body: bytes) -> None:
@@ -270,9 +251,15 @@ def make_intent(bucket: str, key: bytes, body: bytes, tag: str, **conditions: An
     return PutIntent(bucket, key, len(body), etag, {"content-type": "text/plain"}, {"tag": tag}, {}, **conditions)
 
 
-def counting_clock() -> Clock:
-    """Unix milliseconds that never repeat."""
-    return itertools.count(1_700_000_000_000).__next__
+class CountingClock:
+    """Unix milliseconds that never repeat; `ahead_ms` puts it forward."""
+
+    def __init__(self) -> None:
+        self.ahead_ms = 0
+        self._next = itertools.count(1_700_000_000_000).__next__
+
+    def __call__(self) -> int:
+        return self._next() + self.ahead_ms
 
 
 @contextmanager
@@ -290,7 +277,7 @@ def laboratory() -> Iterator[None]:
     """The journal's own clock stands still, so that a run is told by its seed; `Engine.tick` moves it. Killed actors log nothing."""
     loggers = [logging.getLogger(name) for name in ("actors.runtime", "fasterstore.segments", "fasterstore.journal")]
     levels = [logger.level for logger in loggers]
-    with patch.object(actors.metadata_journal, "TICK_SECS", 1e6):
+    with patch.object(actors.metadata_journal, "TICK_SECS", 1e6), patch.multiple(judge_uploads, **SMALL_STEPS):
         for logger in loggers:
             logger.setLevel(logging.CRITICAL)
         try:

@@ -16,11 +16,12 @@ import actors.segment_writer
 from actors.metadata_journal import MetadataJournal
 from actors.runtime import Envelope
 from actors.segment_writer import SegmentWriter
-from fasterstore.metadata import fold, judge
-from fasterstore.metadata.entries import Entry, ObjectDeleted, SegmentIdsLeased
+from fasterstore.metadata import fold, fold_uploads, judge, judge_uploads
+from fasterstore.metadata.entries import Entry, ObjectDeleted, SegmentIdsLeased, UploadCompleted
 from fasterstore.metadata.index_writer import IndexWriter
 from fasterstore.metadata.journal import Journal
-from fasterstore.model import BlobLocation, SegmentId
+from fasterstore.metadata.upload_writer import UploadWriter
+from fasterstore.model import BlobLocation, ManifestRow, ObjectRow, SegmentId
 from fasterstore.storage import record, wal_format
 from fasterstore.storage.disk import Buffer, Disk
 from fasterstore.storage.wal import WalWriter
@@ -154,7 +155,34 @@ def log_frames_are_not_verified() -> Iterator[DiskClass]:
         yield SharedMemoryDisk
 
 
+def _replaying(broken: Callable[[], Any]) -> AbstractContextManager[Any]:
+    """Break this, but only in a replay."""
+    replay = Journal.replay
+
+    def replay_broken(self: Journal, disk: Disk, wal_folder: str) -> Iterator[tuple[int, int]]:
+        with broken():
+            yield from replay(self, disk, wal_folder)
+
+    return patch.object(Journal, "replay", replay_broken)
+
+
+@contextmanager
+def copies_of_manifests_are_not_counted_in_a_replay() -> Iterator[DiskClass]:
+    with _replaying(lambda: patch.object(fold, "use_manifest", lambda *_: None)):
+        yield SharedMemoryDisk
+
+
+@contextmanager
+def completions_replay_as_if_nothing_had_been_left_out() -> Iterator[DiskClass]:
+    apply = fold._APPLY[UploadCompleted]
+    rules = {UploadCompleted: lambda index, lsn, entry: apply(index, lsn, entry._replace(drops_parts=False))}
+    with _replaying(lambda: patch.dict(fold._APPLY, rules)):
+        yield SharedMemoryDisk
+
+
 BUGS: tuple[Bug, ...] = (
+    copies_of_manifests_are_not_counted_in_a_replay,
+    completions_replay_as_if_nothing_had_been_left_out,
     segments_are_not_synced,
     the_log_is_not_synced,
     new_segments_names_are_not_synced,
@@ -206,13 +234,63 @@ def the_log_is_not_written() -> Iterator[DiskClass]:
 
 @contextmanager
 def a_delete_is_not_replayed() -> Iterator[DiskClass]:
-    replay = Journal.replay
+    with _replaying(lambda: patch.dict(fold._APPLY, {ObjectDeleted: lambda *_: None})):
+        yield SharedMemoryDisk
 
-    def replay_without(self: Journal, disk: Disk, wal_folder: str) -> Iterator[tuple[int, int]]:
-        with patch.dict(fold._APPLY, {ObjectDeleted: lambda *_: None}):
-            yield from replay(self, disk, wal_folder)
 
-    with patch.object(Journal, "replay", replay_without):
+@contextmanager
+def completing_keeps_the_parts_that_were_left_out() -> Iterator[DiskClass]:
+    apply = fold._APPLY[UploadCompleted]
+    with patch.dict(fold._APPLY, {UploadCompleted: lambda index, lsn, entry: apply(index, lsn, entry._replace(drops_parts=False))}):
+        yield SharedMemoryDisk
+
+
+@contextmanager
+def a_copy_does_not_count_the_manifest() -> Iterator[DiskClass]:
+    with patch.object(fold, "use_manifest", lambda *_: None):
+        yield SharedMemoryDisk
+
+
+@contextmanager
+def a_release_ignores_the_map() -> Iterator[DiskClass]:
+    with patch.object(judge_uploads, "in_map", lambda *_: False):
+        yield SharedMemoryDisk
+
+
+@contextmanager
+def a_part_that_is_replaced_keeps_its_bytes() -> Iterator[DiskClass]:
+    with patch.object(fold_uploads, "_release_part", lambda *_: None):
+        yield SharedMemoryDisk
+
+
+@contextmanager
+def an_append_writes_into_a_shared_manifest() -> Iterator[DiskClass]:
+    manifest, extend = UploadWriter.manifest, fold_uploads._parts_to_extend
+
+    def used_once(self: UploadWriter, number: int) -> ManifestRow:
+        return manifest(self, number)._replace(refs=1)
+
+    def extend_any(*args: Any) -> Any:
+        with patch.object(UploadWriter, "manifest", used_once):
+            return extend(*args)
+
+    with patch.object(fold_uploads, "_parts_to_extend", extend_any):
+        yield SharedMemoryDisk
+
+
+@contextmanager
+def a_copy_takes_whatever_version_is_there() -> Iterator[DiskClass]:
+    def source(index: IndexWriter, bucket: str, key: bytes, _stamp: int) -> ObjectRow | None:
+        row = index.bucket(bucket)
+        return None if row is None else index.object(row.bucket_id, key)
+
+    with patch.object(judge, "source_of_copy", source), patch.object(judge_uploads, "source_of_copy", source):
+        yield SharedMemoryDisk
+
+
+@contextmanager
+def uploads_outlive_their_bucket() -> Iterator[DiskClass]:
+    with patch.object(UploadWriter, "has_uploads", lambda *_: False):
         yield SharedMemoryDisk
 
 
@@ -227,6 +305,13 @@ def news_of_a_segment_is_lost_on_a_full_disk() -> Iterator[DiskClass]:
 
 
 MODEL_BUGS: tuple[Bug, ...] = (
+    completing_keeps_the_parts_that_were_left_out,
+    a_copy_does_not_count_the_manifest,
+    a_release_ignores_the_map,
+    a_part_that_is_replaced_keeps_its_bytes,
+    an_append_writes_into_a_shared_manifest,
+    a_copy_takes_whatever_version_is_there,
+    uploads_outlive_their_bucket,
     news_of_a_segment_is_lost_on_a_full_disk,
     usage_counts_no_deletes,
     conditions_are_not_judged,

@@ -9,7 +9,7 @@ import pytest
 
 from tests.faults.chain import judge_chain
 from tests.faults.planted import BUGS, Bug
-from tests.faults.timeline import Violation
+from tests.faults.violation import Violation
 
 CHAINS = 4
 STATES_PER_CHAIN = 700

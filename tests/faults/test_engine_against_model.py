@@ -7,11 +7,11 @@ import os
 
 import pytest
 from hypothesis import HealthCheck, Phase, Verbosity, seed, settings
-from hypothesis.errors import FlakyFailure
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.faults.machine import EngineAgainstModel
 from tests.faults.planted import MODEL_BUGS, Bug
+from tests.faults.violation import Violation
 
 ROUNDS = int(os.environ.get("CRASH_ROUNDS", "1"))
 SEEDS_TO_FIND_A_BUG = 6
@@ -34,7 +34,7 @@ def machine(number: int) -> type[EngineAgainstModel]:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(2))
 def test_the_engine_answers_as_the_model_does(number: int) -> None:
-    run_state_machine_as_test(machine(number), settings=settings(QUIET, max_examples=60))
+    run_state_machine_as_test(machine(number), settings=settings(QUIET, max_examples=80))
 
 
 @pytest.mark.faults
@@ -46,6 +46,10 @@ def test_the_engine_answers_as_the_model_does_for_long(number: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("bug", MODEL_BUGS, ids=lambda bug: bug.__name__)
 def test_a_planted_bug_is_found(bug: Bug) -> None:
-    with bug(), pytest.raises((AssertionError, FlakyFailure)):
+    with bug(), pytest.raises(Violation):
         for number in range(SEEDS_TO_FIND_A_BUG):
-            run_state_machine_as_test(machine(number), settings=settings(QUIET, max_examples=100, phases=[Phase.generate]))
+            try:
+                run_state_machine_as_test(machine(number), settings=settings(QUIET, max_examples=100, phases=[Phase.generate]))
+            except Exception as error:
+                # Whatever comes out of a bug but the right answers has found it: a defect somewhere, or another outcome each time.
+                raise Violation(f"{type(error).__name__}: {error}") from error

@@ -5,20 +5,17 @@ Owns the run until `finish`; afterwards `disk`, `timeline` and `indexes` say wha
 
 import os
 import random
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from actors import messages as m
 from actors.runtime import sleep
 from fasterstore.storage.datadir import open_datadir
 from fasterstore.storage.memory_disk import MemoryDisk
-from tests.faults.engine import Clock, Engine, fill, make_intent, split
-from tests.faults.timeline import Request, Timeline
+from tests.faults.engine import Clock, Engine, split
+from tests.faults.timeline import Timeline
+from tests.faults.workload_requests import OpenedUpload, WorkloadRequests
 
 STORE = "/store"
-BUCKETS = ("alpha", "beta")
-KEYS = tuple(b"key/%d" % number for number in range(7))
 INDEX_SUFFIXES = ("", "-wal")
-HELD_EXTENTS = 2
 SQLITE_LOG_HEADER_BYTES = 32
 
 IndexFiles = dict[str, bytes]
@@ -37,14 +34,6 @@ class IndexCopy(NamedTuple):
     may_tear: bool = False
 
 
-class Grant(NamedTuple):
-    """An extent that some worker holds, with its own descriptor of the file, and the bytes it is for."""
-
-    fd: int
-    grant: m.ExtentGranted
-    body: bytes
-
-
 class Workload:
     """See the module. `timeline` and `index` belong to `disk`'s first moment."""
 
@@ -55,17 +44,16 @@ class Workload:
         self._index_path = os.path.join(folder, "index.db")
         self._rng = rng
         self._now_ms = now_ms
-        self._requests: list[Request] = []
-        self._held: list[Grant] = []
+        opened = timeline.state(timeline.head_lsn).uploads.items()
+        self._asking = WorkloadRequests(disk, rng, [OpenedUpload(upload.bucket, upload.key, number) for number, upload in opened])
         self._synced_log = log_header(index)
-        self._pool = [rng.randbytes(rng.randint(1, 900)) for _ in range(4)]
         put_index(self._index_path, index)
         self._engine = self._start()
 
     def run(self, steps: int) -> None:
         """So many groups of requests, with whatever comes between them."""
         for _ in range(steps):
-            group = [self._request() for _ in range(self._rng.choice((1, 1, 2, 3, 5)))]
+            group = [self._asking.one(self._engine) for _ in range(self._rng.choice((1, 1, 2, 3, 5)))]
             fate = self._rng.random()
             if fate < 0.12:
                 self._kill()
@@ -81,13 +69,13 @@ class Workload:
                 self._engine.checkpoint()
                 self._synced_log = log_header(get_index(self._index_path))
                 self.indexes.append(self._copy_index())
-            elif fate < 0.5:
+            elif fate < 0.6:
                 self._engine.tick()
 
     def finish(self) -> None:
         """End by a kill, then see what became of each request. Raises Violation."""
         self._engine.abandon()
-        self.timeline.extend(self.disk, f"{STORE}/journal", self._requests)
+        self.timeline.extend(self.disk, f"{STORE}/journal", self._asking.requests)
 
     def _start(self) -> Engine:
         datadir = split(open_datadir(self.disk, STORE, self._rng.randbytes), self._index_path)
@@ -103,67 +91,6 @@ class Workload:
         # The log before the op count: a commit is preceded by its frame's sync, never the other way round.
         files = get_index(self._index_path)
         return IndexCopy(len(self.disk.ops), files, may_tear=log_header(files) != self._synced_log)
-
-    # ---- requests ----
-
-    def _request(self) -> Request:
-        rng, engine = self._rng, self._engine
-        bucket = rng.choice(BUCKETS)
-        kind = rng.random()
-        sent_at = len(self.disk.ops)
-        if kind < 0.05:
-            return self._note("make", bucket, sent_at, engine.create_bucket(bucket))
-        if kind < 0.08:
-            return self._note("drop", bucket, sent_at, engine.delete_bucket(bucket))
-        if kind < 0.25:
-            key = rng.choice(KEYS)
-            return self._note("delete", bucket, sent_at, engine.delete(bucket, key), key=key)
-        return self._put(bucket, sent_at)
-
-    def _put(self, bucket: str, sent_at: int) -> Request:
-        rng, engine = self._rng, self._engine
-        key, tag = rng.choice(KEYS), f"{len(self._requests)}.{rng.getrandbits(48):x}"
-        body = rng.choice((b"", *self._pool)) if rng.random() < 0.3 else rng.randbytes(rng.randint(1, 1500))
-        conditions: dict[str, Any] = {"create_bucket": rng.random() < 0.7}
-        if rng.random() < 0.15:
-            conditions["if_none_match"] = "*"
-        if rng.random() < 0.75 or not body:
-            outcome = engine.put(make_intent(bucket, key, body, tag, **conditions), body)
-            return self._note("put", bucket, sent_at, outcome, key=key, tag=tag, body=body)
-        held = self._extent(body)
-        self.disk.close(held.fd)
-        outcome = engine.finish(held.grant, make_intent(bucket, key, held.body, tag, **conditions), held.body)
-        return self._note("put", bucket, sent_at, outcome, key=key, tag=tag, body=held.body)
-
-    def _extent(self, body: bytes) -> Grant:
-        """An extent to finish: mostly a new one, sometimes one that a worker has held for long, even of an earlier epoch."""
-        rng, engine = self._rng, self._engine
-        held = self._reserve(body * rng.randint(1, 3))
-        fate = rng.random()
-        if fate < 0.1:
-            engine.abort(held.grant)
-            self.disk.close(held.fd)
-            return self._reserve(body)
-        if fate < 0.7:
-            # The oldest first: those of an earlier epoch are finished while extents with the same numbers are open in this one.
-            self._held.append(held)
-            if len(self._held) <= HELD_EXTENTS:
-                return self._reserve(body)
-            held = self._held.pop(0)
-            # A worker that outlived its storage process may still be writing.
-            fill(self.disk, *held)
-        return held
-
-    def _reserve(self, body: bytes) -> Grant:
-        grant = self._engine.reserve(body)
-        held = Grant(self._engine.open_segment(grant), grant, body)
-        fill(self.disk, *held)
-        return held
-
-    def _note(self, kind: str, bucket: str, sent_at: int, outcome: Any, **what: Any) -> Request:
-        request = Request(kind, bucket, sent_at, self._engine.epoch, outcome, **what)
-        self._requests.append(request)
-        return request
 
 
 def get_index(path: str) -> IndexFiles:

@@ -12,7 +12,7 @@ import gevent
 
 from tests.node import NodeEnded, RunningNode
 from tests.probe.ledger import Ledger
-from tests.probe.load import BUCKET, Load, verify
+from tests.probe.load import Load, prepare, verify
 
 VICTIMS = ("storage", "storage", "worker", "node")
 VICTIMS_OF_ONE = ("storage", "node")
@@ -27,7 +27,7 @@ def run_rounds(node: RunningNode, rounds: int, seed: str, *, stop_at_first: bool
     """Run `rounds` on a running node; return what was found and how often each victim was killed. `stop_at_first` violation."""
     ledger, killed = Ledger(), Counter[str]()
     dice = random.Random(seed)
-    node.client().create_bucket(BUCKET)
+    prepare(node, ledger)
     for number in range(rounds):
         victim = dice.choice(VICTIMS if node.workers else VICTIMS_OF_ONE)
         killed[victim] += 1

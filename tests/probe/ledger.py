@@ -1,21 +1,22 @@
 """What the clients of a node know: which values each key may hold, by what was acknowledged. Judges every answer against it.
 
-A value is the MD5 of a body (its ETag), None is "no such key". A key has one writer, which sends its next request after the answer to
-the one before: so an acknowledged key holds exactly one value, and a key whose last outcome is unknown holds either of two and is
-written no more. Owns no connection and starts nothing.
+A value is the MD5 of a body, None is "no such key"; its ETag is the same, or that of the parts it was put together from. A key has one
+writer, which sends its next request after the answer to the one before: so an acknowledged key holds exactly one value, and a key whose
+last outcome is unknown holds either of two and is written no more. Owns no connection and starts nothing.
 """
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 
 @dataclass(slots=True)
 class Key:
-    """`possible`: what it may hold now; `sent`: every value it was ever asked to hold; `pending`: a request is in flight."""
+    """`possible`: what it may hold now; `sent`: each value it was ever asked to hold, with its ETags; `pending`: a request is in flight."""
 
     name: str
     possible: set[str | None] = field(default_factory=lambda: {None})
-    sent: set[str] = field(default_factory=set)
+    sent: dict[str, set[str]] = field(default_factory=dict)
     pending: bool = False
     settled: bool = True
     """No outcome of this key is unknown."""
@@ -26,6 +27,9 @@ class Counts:
     """What happened, for the report that a run prints."""
 
     acknowledged: int = 0
+    copied: int = 0
+    in_parts: int = 0
+    """Of those acknowledged: by CopyObject, and by CompleteMultipartUpload."""
     refused: int = 0
     unknown: int = 0
     reads: int = 0
@@ -44,11 +48,11 @@ class Ledger:
         """The key of that name, new if it was never used."""
         return self.keys.setdefault(name, Key(name))
 
-    def begin(self, key: Key, value: str | None) -> None:
-        """A PUT of `value`, or a DELETE (None), is about to be sent."""
+    def begin(self, key: Key, value: str | None, etags: Iterable[str] = ()) -> None:
+        """What makes the key hold `value`, or a DELETE (None), is about to be sent. `etags`: what its ETag may be, if not the value."""
         key.pending = True
         if value is not None:
-            key.sent.add(value)
+            key.sent.setdefault(value, set()).update(etags or (value,))
 
     def acknowledged(self, key: Key, value: str | None) -> None:
         """It was answered with success."""
@@ -72,11 +76,14 @@ class Ledger:
         `exact`: the key had no request in flight while it was read, so its last acknowledged value is the only right one.
         """
         self.counts.reads += 1
-        value = None if etag is None else etag.strip('"')
-        if value is not None and hashlib.md5(body).hexdigest() != value:
-            self.violations.append(f"{key.name}: a half-written value: {len(body)} bytes that are not those of ETag {value}")
+        value = None if etag is None else hashlib.md5(body).hexdigest()
+        bare = "" if etag is None else etag.strip('"')
+        if value is not None and value != bare and not (value in key.sent and "-" in bare):
+            self.violations.append(f"{key.name}: a half-written value: {len(body)} bytes that are not those of ETag {bare}")
         elif value is not None and value not in key.sent:
             self.violations.append(f"{key.name}: holds {value}, which nobody has written there")
+        elif value is not None and bare not in key.sent[value]:
+            self.violations.append(f"{key.name}: holds {value} with the ETag {bare}, not one of {key.sent[value]}")
         elif exact and value not in key.possible:
             self.violations.append(f"{key.name}: holds {value}, acknowledged was {sorted(map(str, key.possible))}")
         return value

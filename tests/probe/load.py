@@ -1,13 +1,15 @@
 """Eight writers against a node, each with its own keys, and a record of what was acknowledged (`ledger`).
 
-A writer puts small, collected and streamed bodies, some of them twins of others, overwrites, deletes and reads back. It ends by
-itself when told to or when its time is over. Values of other writers' keys are read too: for half-written ones.
+A writer puts small, collected and streamed bodies, some of them twins of others, in one piece or in parts, copies what it has stored,
+overwrites, deletes and reads back. It ends by itself when told to or when its time is over. Values of other writers' keys are read too:
+for half-written ones.
 """
 
 import hashlib
 import random
 import time
 from collections.abc import Callable, Iterable
+from functools import cache
 
 import gevent
 import requests
@@ -15,9 +17,13 @@ from urllib3.exceptions import NewConnectionError
 
 from tests.node import ACCESS_KEY, SECRET_KEY, RunningNode
 from tests.probe.ledger import Key, Ledger
+from tests.probe.upload import Upload, checked
 from tools.client import Client, ResponseError
 
 BUCKET = "probe"
+BASE_KEY = "base"
+LARGE_SHARE = 0.1
+"""Of those that might have a large part: each has to be read back after each round."""
 WRITERS = 8
 SLOTS = 16
 """Keys a writer works on at a time."""
@@ -63,9 +69,51 @@ class Load:
         if kind < 0.2:
             return self._read(client, dice.choice(list(self._ledger.keys.values())), exact=False)
         if kind < 0.32:
-            return self._change(client, key, None, lambda: client.delete(BUCKET, key.name))
+            return self._change(key, None, (), lambda: client.delete(BUCKET, key.name))
+        if kind < 0.4:
+            return self._copy(client, key, self._slot(number, dice.randrange(SLOTS)))
+        if kind < 0.48:
+            return self._put_in_parts(client, key, dice)
         body = _body(dice)
-        return self._change(client, key, body, lambda: client.put(BUCKET, key.name, body))
+        return self._change(key, hashlib.md5(body).hexdigest(), (), lambda: client.put(BUCKET, key.name, body))
+
+    def _copy(self, client: Client, key: Key, source: Key) -> bool:
+        """A copy of one of the writer's own objects, onto itself perhaps."""
+        value = next(iter(source.possible))
+        if value is None:
+            return False
+        headers = {"x-amz-copy-source": f"/{BUCKET}/{source.name}"}
+        if key is source:
+            headers["x-amz-metadata-directive"] = "REPLACE"
+        etags = set(source.sent[value])
+        done = self._change(key, value, etags, lambda: checked(client.request("PUT", BUCKET, key.name, (), headers)))
+        self._ledger.counts.copied += done
+        return done
+
+    def _put_in_parts(self, client: Client, key: Key, dice: random.Random) -> bool:
+        """An object of one small part, of two with one replaced and one left out, or of a large copied one and a small one."""
+        body = dice.randbytes(dice.choice((1, 1000, 70_000)))
+        upload = Upload(client, BUCKET, key.name)
+        try:
+            upload.begin()
+            upload.put(2, body)
+            if kind := dice.randrange(3):
+                upload.put(1, dice.choice(_TWINS))
+            if kind == 2 and dice.random() < LARGE_SHARE:
+                upload.copy(1, BASE_KEY)
+                etag, body = upload.etag((1, 2)), base_body() + body
+                listed: tuple[int, ...] = (1, 2)
+            else:
+                etag, listed = upload.etag((2,)), (2,)
+        except ResponseError as error:
+            if error.status != 503 and not _refused(error) and time.monotonic() < self.cutting_at:
+                self._ledger.violations.append(f"{key.name}: an upload was answered with {error}")
+            return False
+        except requests.RequestException:
+            return False
+        done = self._change(key, hashlib.md5(body).hexdigest(), {etag}, lambda: upload.complete(listed))
+        self._ledger.counts.in_parts += done
+        return done
 
     def _slot(self, number: int, slot: int) -> Key:
         """The key at that place; one whose outcome is unknown is left alone and followed by another name."""
@@ -74,17 +122,16 @@ class Load:
             generation += 1
         return key
 
-    def _change(self, client: Client, key: Key, body: bytes | None, send: Callable[[], object]) -> bool:
+    def _change(self, key: Key, value: str | None, etags: Iterable[str], send: Callable[[], object]) -> bool:
         ledger = self._ledger
-        value = None if body is None else hashlib.md5(body).hexdigest()
         # Such a DELETE changes nothing, so it is answered without the disk, as long as nobody has noticed that the disk is gone.
-        changes = body is not None or key.possible != {None}
+        changes = value is not None or key.possible != {None}
         started = time.monotonic()
-        ledger.begin(key, value)
+        ledger.begin(key, value, etags)
         try:
             send()
         except ResponseError as error:
-            if any(sign in str(error) for sign in _NOTHING_CHANGED):
+            if _refused(error):
                 ledger.refused(key)
             else:
                 ledger.unknown(key, value)
@@ -113,6 +160,22 @@ class Load:
             return False
         self._ledger.judge(key, etag, body, exact=exact)
         return True
+
+
+def prepare(node: RunningNode, ledger: Ledger) -> None:
+    """Make the bucket, and in it the object of which parts are copied."""
+    key, value = ledger.key(BASE_KEY), hashlib.md5(base_body()).hexdigest()
+    with _client(node) as client:
+        client.create_bucket(BUCKET)
+        ledger.begin(key, value)
+        client.put(BUCKET, BASE_KEY, base_body())
+        ledger.acknowledged(key, value)
+
+
+@cache
+def base_body() -> bytes:
+    """The least that S3 takes for a part that is not the last."""
+    return random.Random("base").randbytes(5 << 20)
 
 
 def verify(node: RunningNode, ledger: Ledger, keys: Iterable[Key], *, settle: bool) -> None:
@@ -176,6 +239,10 @@ def _body(dice: random.Random) -> bytes:
     if kind < 0.9:
         return dice.randbytes(dice.randrange(65_537, 262_145))
     return dice.randbytes(dice.randrange(262_145, 2 << 20))
+
+
+def _refused(error: ResponseError) -> bool:
+    return any(sign in str(error) for sign in _NOTHING_CHANGED)
 
 
 def _never_sent(error: requests.RequestException) -> bool:

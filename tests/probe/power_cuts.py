@@ -10,7 +10,7 @@ import gevent
 
 from tests.node import NodeEnded, RunningNode
 from tests.probe.ledger import Ledger
-from tests.probe.load import BUCKET, Load, verify
+from tests.probe.load import Load, prepare, verify
 from tests.probe.loop_volume import LoopVolume
 
 AFTER_SECS = (0.1, 1.2)
@@ -24,7 +24,7 @@ def run_cuts(node: RunningNode, volume: LoopVolume, cuts: int, seed: str, *, sto
     """Start the node on `volume` and cut the power `cuts` times; return what was found. The node is dead afterwards."""
     ledger, dice = Ledger(), random.Random(seed)
     node.start()
-    node.client().create_bucket(BUCKET)
+    prepare(node, ledger)
     for number in range(cuts):
         load = Load(node, ledger, f"{seed} {number}")
         gevent.sleep(dice.uniform(*AFTER_SECS))

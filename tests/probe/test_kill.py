@@ -12,18 +12,21 @@ from tests.node import ROOT, RunningNode
 from tests.probe.kill_rounds import run_rounds
 
 PLANTED = f"{Path(__file__).parent / 'planted'}:{ROOT}"
+SETTINGS = {"FS_READ_GRACE_SECS": "1"}
+"""Parts that nothing uses go while the rounds are on."""
 CI_ROUNDS = 30
 FAULT_ROUNDS = int(os.environ.get("FAULT_ROUNDS", "40"))
 
 
 def _check(tmp_path: Path, rounds: int, seed: str, workers: int) -> None:
-    node = RunningNode(tmp_path / "data", workers=workers)
+    node = RunningNode(tmp_path / "data", SETTINGS, workers=workers)
     with node.start():
         ledger, killed = run_rounds(node, rounds, seed)
         log = node.log()
     print(f"\nkilled {dict(killed)}: {ledger.counts}, {len(ledger.keys)} keys, {len(ledger.violations)} violations")
     assert not ledger.violations, "\n".join([*ledger.violations[:20], log[-4000:]])
     assert ledger.counts.acknowledged > 20 * rounds, "too little load to show anything"
+    assert min(ledger.counts.copied, ledger.counts.in_parts) > rounds, "too few copies and uploads to show anything"
     assert "defect" not in log, log[-8000:]
 
 

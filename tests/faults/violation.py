@@ -1,0 +1,5 @@
+"""What the harnesses find."""
+
+
+class Violation(AssertionError):
+    """The engine broke a promise."""
