@@ -7,6 +7,7 @@ value or raises ValueError; the table holds the words that say what would have b
 import ipaddress
 import re
 from collections.abc import Callable
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -37,6 +38,13 @@ class BindAddress(NamedTuple):
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if self.is_ipv6 else f"{self.host}:{self.port}"
+
+
+class StartBucket(NamedTuple):
+    """A bucket that is created at start if it is missing; a `public` one lets everybody list and read."""
+
+    name: str
+    public: bool
 
 
 def bind_address(text: str) -> BindAddress:
@@ -140,12 +148,35 @@ def region(text: str) -> str:
     return text
 
 
-def bucket_list(text: str) -> tuple[str, ...]:
-    """Bucket names separated by commas, each once, in order; blanks around them are dropped."""
-    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    for name in names:
-        try:
-            validate_bucket(name)
-        except S3Error:
-            raise ValueError("not a bucket name") from None
-    return names
+def bucket_list(text: str) -> tuple[StartBucket, ...]:
+    """Buckets separated by commas, each once, in order; `:public` may follow a name. Blanks around them are dropped."""
+    buckets = tuple(dict.fromkeys(_start_bucket(part.strip()) for part in text.split(",") if part.strip()))
+    if len({bucket.name for bucket in buckets}) != len(buckets):
+        raise ValueError("one bucket both public and not")
+    return buckets
+
+
+def _start_bucket(text: str) -> StartBucket:
+    name, colon, word = text.partition(":")
+    if colon and word != "public":
+        raise ValueError("not a word for a bucket")
+    try:
+        validate_bucket(name)
+    except S3Error:
+        raise ValueError("not a bucket name") from None
+    return StartBucket(name, bool(colon))
+
+
+def domain(text: str) -> str | None:
+    """A lower-case host name without port; None if empty."""
+    if not text:
+        return None
+    name = text.lower().strip(".")
+    if _HOST_NAME.match(name) is None:
+        raise ValueError("not a host name")
+    return name
+
+
+def networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    """Networks or single addresses separated by commas; blanks around them are dropped."""
+    return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())

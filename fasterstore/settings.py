@@ -9,10 +9,11 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Literal, NamedTuple
 
 from fasterstore import setting_values as values
-from fasterstore.setting_values import BindAddress
+from fasterstore.setting_values import BindAddress, StartBucket
 
 __all__ = ["BUILT_IN_SECRET_KEY", "SETTINGS", "BindAddress", "Setting", "Settings", "SettingsError", "load"]
 
@@ -98,6 +99,8 @@ SETTINGS: tuple[Setting, ...] = (
            "How often segments are looked at for dead space.", "Longer keeps deleted bytes on disk for longer."),
     _whole("FS_MULTIPART_TTL_SECS", "multipart_ttl_secs", _DAY_SECS, (1, 3_650 * _DAY_SECS),
            "Age at which an unfinished multipart upload is dropped.", "Shorter than a slow upload loses that upload."),
+    _whole("FS_READ_GRACE_SECS", "read_grace_secs", 600, (0, _DAY_SECS),
+           "How long bytes that nothing names any more stay readable.", "Shorter than a slow download breaks that download off."),
     _whole("FS_MAX_REQUEST_BYTES", "max_request_bytes", 134_217_728, (1, 5 * _TEBIBYTE),
            "Largest request body.", "S3's own limit for one PUT is 5368709120."),
     _whole("FS_REQUEST_TIMEOUT_SECS", "request_timeout_secs", 60, (1, _DAY_SECS),
@@ -117,8 +120,14 @@ SETTINGS: tuple[Setting, ...] = (
            "Below this much free space a PUT is refused with 507.", "Deletes and the journal may use the reserve.", _MIB),
     Setting("FS_METRICS_TOKEN", "metrics_token", "", values.token, "1 to 256 visible ASCII characters",
             "Bearer token for /metrics; open if unset.", secret=True),
-    Setting("FS_BUCKETS", "buckets", "", values.bucket_list, "bucket names separated by commas, such as a-bucket,another",
-            "Buckets that are created at each start if missing."),
+    Setting("FS_BUCKETS", "buckets", "", values.bucket_list, "bucket names separated by commas, such as a-bucket,another:public",
+            "Buckets that are created at each start if missing.", "Everybody may list and read a new one with :public."),
+    Setting("FS_DOMAIN", "domain", "", values.domain, "a host name such as s3.example.org",
+            "Names below it are buckets: bucket.s3.example.org.", "Path style goes on working."),
+    Setting("FS_ALLOW_SIGV2", "allow_sigv2", "false", values.boolean, "true or false",
+            "Accept Signature Version 2 of old clients.", "It signs less, and its digest is SHA-1."),
+    Setting("FS_TRUSTED_PROXIES", "trusted_proxies", "", values.networks, "networks separated by commas, such as 10.0.0.0/8,::1/128",
+            "From these X-Forwarded-Host, -Proto and -For count.", "Whoever can connect from there can claim any address."),
 )
 
 KEY_FALLBACKS: tuple[tuple[str, str], ...] = (
@@ -158,6 +167,7 @@ class Settings:
     metadata_compact_interval_secs: int
     storage_compact_interval_secs: int
     multipart_ttl_secs: int
+    read_grace_secs: int
     max_request_bytes: int
     request_timeout_secs: int
     log_json: bool
@@ -166,7 +176,10 @@ class Settings:
     region: str
     min_free_bytes: int
     metrics_token: str | None
-    buckets: tuple[str, ...]
+    buckets: tuple[StartBucket, ...]
+    domain: str | None
+    allow_sigv2: bool
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
     region_was_set: bool
     keys_origin: str
     warnings: tuple[str, ...]
@@ -280,7 +293,7 @@ def _choose_keys(environ: Mapping[str, str], given: dict[str, str]) -> tuple[str
 
 def _parse(setting: Setting, text: str) -> Any:
     if not text:
-        return () if setting.parse is values.bucket_list else None
+        return () if setting.parse in (values.bucket_list, values.networks) else None
     try:
         return setting.parse(text)
     except ValueError as error:

@@ -40,6 +40,8 @@ class StorageActors:
         segment_target_bytes: int,
         min_free_bytes: int,
         checkpoint_interval_secs: float,
+        multipart_ttl_secs: float = 86400,
+        read_grace_secs: float = 600,
         fatal: Callable[[str, bool], None],
         now_ms: Callable[[], int],
         monotonic: Callable[[], float] = time.monotonic,
@@ -52,6 +54,8 @@ class StorageActors:
         self._segment_target_bytes = segment_target_bytes
         self._min_free_bytes = min_free_bytes
         self._checkpoint_interval_secs = checkpoint_interval_secs
+        self._multipart_ttl_secs = multipart_ttl_secs
+        self._read_grace_secs = read_grace_secs
         self._fatal = fatal
         self._now_ms = now_ms
         self._monotonic = monotonic
@@ -118,6 +122,8 @@ class StorageActors:
                 monotonic=self._monotonic,
                 fatal=self._fatal,
                 checkpoint_interval_secs=self._checkpoint_interval_secs,
+                multipart_ttl_secs=self._multipart_ttl_secs,
+                read_grace_secs=self._read_grace_secs,
                 observe=self._observe,
             ),
             MetadataJournal.name,

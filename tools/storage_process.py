@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple, NoReturn
 
 from actors.directory import Directory
-from actors.messages import CreateBucket, WorkerLost
+from actors.messages import ConfigureBucket, CreateBucket, WorkerLost
 from actors.observer import Observer
 from actors.runtime import Event, sleep
 from actors.samples import MetricSamples
@@ -22,6 +22,7 @@ from fasterstore.errors import DamagedLog, DamagedRow, InvariantError, StorageFu
 from fasterstore.metadata.index import IndexView
 from fasterstore.metadata.index_writer import IndexFullError, SqliteError
 from fasterstore.metadata.journal import FoldFailed
+from fasterstore.policy.public_read import public_read_policy
 from fasterstore.settings import Settings
 from fasterstore.storage.datadir import STORAGE_LOCK_NAME, DataDir, DirLock
 from fasterstore.storage.disk import RealDisk
@@ -64,6 +65,8 @@ class StorageProcess:
             segment_target_bytes=settings.segment_target_bytes,
             min_free_bytes=settings.min_free_bytes,
             checkpoint_interval_secs=settings.metadata_compact_interval_secs,
+            multipart_ttl_secs=settings.multipart_ttl_secs,
+            read_grace_secs=settings.read_grace_secs,
             fatal=self.fatal,
             now_ms=now_ms,
             observe=self._metrics,
@@ -140,10 +143,17 @@ class StorageProcess:
         return [(f"worker-{peer.worker}", peer.ref("observer")) for peer in self._listener.peers()]
 
     def _create_buckets(self) -> None:
-        for bucket in self._settings.buckets:
-            if self._view is not None and self._view.bucket(bucket) is None:
-                answer = self.directory.get("metadata-journal").ask(CreateBucket(bucket))
-                logger.info("bucket %s of FS_BUCKETS: %s", bucket, type(answer).__name__)
+        journal = self.directory.get("metadata-journal")
+        for name, public in self._settings.buckets:
+            row = None if self._view is None else self._view.bucket(name)
+            if row is None:
+                answer = journal.ask(CreateBucket(name))
+                logger.info("bucket %s of FS_BUCKETS: %s", name, type(answer).__name__)
+                if public:
+                    journal.ask(ConfigureBucket(name, "policy", public_read_policy(name)))
+            elif public and "policy" not in row.settings:
+                # Somebody may have closed it: only a new bucket is opened.
+                logger.warning("bucket %s of FS_BUCKETS exists and has no policy: it is not made public", name)
 
     def _command(self, line: str) -> None:
         word, _, rest = line.partition(" ")

@@ -38,6 +38,7 @@ def test_an_empty_environment_gives_the_documented_defaults() -> None:
         "metadata_compact_interval_secs": 60,
         "storage_compact_interval_secs": 120,
         "multipart_ttl_secs": 86_400,
+        "read_grace_secs": 600,
         "max_request_bytes": 134_217_728,
         "request_timeout_secs": 60,
         "log_json": True,
@@ -47,6 +48,9 @@ def test_an_empty_environment_gives_the_documented_defaults() -> None:
         "min_free_bytes": 256 * 2**20,
         "metrics_token": None,
         "buckets": (),
+        "domain": None,
+        "allow_sigv2": False,
+        "trusted_proxies": (),
         "region_was_set": False,
         "keys_origin": "built-in",
         "warnings": (),
@@ -96,6 +100,7 @@ WRONG = [
     ("FS_REGION", ["eu west", "a/b", "x" * 65]),
     ("FS_METRICS_TOKEN", ["a b", "a\tb"]),
     ("FS_BUCKETS", ["Upper", "ab", "a..b-c", "under_score", "good-one,-bad", "x" * 64, "metrics", "good-one,healthz", "192.168.0.1"]),
+    ("FS_BUCKETS", ["a-b:private", "a-b:", ":public", "a-b,a-b:public"]),
 ]
 
 
@@ -193,7 +198,7 @@ def test_region_was_set_tells_a_given_default_from_none() -> None:
 
 
 def test_buckets_are_a_list_without_repeats() -> None:
-    assert load({"FS_BUCKETS": " one-bucket, two.bucket ,,one-bucket"}).buckets == ("one-bucket", "two.bucket")
+    assert load({"FS_BUCKETS": " one-bucket, two.bucket:public ,,one-bucket"}).buckets == (("one-bucket", False), ("two.bucket", True))
 
 
 def test_an_unknown_name_warns_and_names_what_was_meant() -> None:

@@ -14,6 +14,7 @@ from actors import messages as m
 from actors.samples import SIZE_BOUNDS
 from fasterstore.errors import DamagedLog, UnsupportedFormat
 from fasterstore.metadata.index import IndexView
+from fasterstore.model import DeleteIntent
 from fasterstore.storage.disk import RealDisk
 from fasterstore.storage.segment import segment_name
 from fasterstore.storage.wal_format import file_name
@@ -56,7 +57,7 @@ def work(node, rng, rounds=6):
     for _ in range(rounds):
         asks = [node.small(b"key-%d" % rng.randrange(20), b"%d" % rng.randrange(30) * rng.choice((0, 5, 900))) for _ in range(8)]
         assert {type(answer) for answer in node.ask_together(node.writer, asks)} == {m.Stored}
-        node.journal.ask(m.DeleteObject("b", b"key-%d" % rng.randrange(20)))
+        node.journal.ask(m.DeleteObject("b", DeleteIntent(b"key-%d" % rng.randrange(20))))
 
 
 def wal_path(node):
