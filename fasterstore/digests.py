@@ -79,7 +79,8 @@ CHECKSUM_ALGORITHMS: dict[str, ChecksumAlgorithm] = {
 """By name. Source: Amazon S3 user guide, "Checking object integrity"."""
 
 
-def _running(name: str) -> Any:
+def new_checksum(name: str) -> Any:
+    """The checksum called `name` (a key of CHECKSUM_ALGORITHMS; KeyError otherwise) of nothing yet, with `update` and `digest`."""
     if name == "CRC32":
         return _RunningCrc(zlib.crc32, 4)
     if name == "CRC32C":
@@ -95,7 +96,7 @@ def _running(name: str) -> Any:
 
 def checksum_base64(name: str, body: Buffer) -> str:
     """The checksum called `name` (a key of CHECKSUM_ALGORITHMS; KeyError otherwise) of `body`, big-endian, in base64."""
-    running = _running(name)
+    running = new_checksum(name)
     running.update(body)
     return b64encode(running.digest()).decode("ascii")
 
@@ -144,7 +145,7 @@ class BodyDigests:
     def __init__(self, blob_key: bytes, sha256: bool = False, checksum_names: Iterable[str] = ()) -> None:
         self._md5 = _md5(usedforsecurity=False)
         self._blake3 = blake3(key=blob_key)
-        self._checksums = {name: _running(name) for name in checksum_names}
+        self._checksums = {name: new_checksum(name) for name in checksum_names}
         self._sha256: Any = None
         if sha256:
             # A SHA256 checksum and a signed payload are the same digest: computed once.

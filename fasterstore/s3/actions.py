@@ -1,11 +1,12 @@
-"""The S3 actions: every one by name, how a request asks for it, and whether this node has it built.
+"""The S3 actions: every one by name, how a request asks for it, and what this node makes of it.
 
 `classify` tells which action a request is; it must recognise also what is not built, so that `DELETE /bucket?policy` is never taken
 for DeleteBucket. Names are those of the S3 API Reference. Query names that select nothing (x-id, versionId, presigning
-parameters, response-*) are ignored.
+parameters, response-*) are ignored. The compatibility table (`docs/s3-compatibility.md`) is printed from ACTIONS.
 """
 
 from collections.abc import Collection
+from enum import Enum
 from typing import NamedTuple
 
 from fasterstore.s3.errors import S3Error
@@ -13,32 +14,63 @@ from fasterstore.s3.errors import S3Error
 SERVICE, BUCKET, OBJECT = "service", "bucket", "object"
 
 
+class Support(Enum):
+    """What this node makes of an action; the value is how the compatibility table says it.
+
+    NOT_CONFIGURED: answered as AWS answers where the feature was never configured; a PUT that leaves it so is accepted, any other is
+    NotImplemented. NOT_BUILT: always NotImplemented.
+    """
+
+    WORKS = "works"
+    NOT_CONFIGURED = "answered as not configured"
+    NOT_BUILT = "not built"
+
+
 class Action(NamedTuple):
     """One S3 action.
 
-    `resource` is SERVICE, BUCKET or OBJECT; `subresource` the query name that selects it ("" if none); `built`: this node does it.
+    `resource` is SERVICE, BUCKET or OBJECT; `subresource` the query name that selects it ("" if none).
     """
 
     name: str
     method: str
     resource: str
     subresource: str
-    built: bool = False
+    support: Support = Support.WORKS
+
+    @property
+    def built(self) -> bool:
+        """Has the action a handler of its own?"""
+        return self.support is not Support.NOT_BUILT
 
 
-_BUILT = frozenset(
+_NOT_CONFIGURED = frozenset(
     (
-        "ListBuckets",
-        "CreateBucket",
-        "HeadBucket",
-        "GetBucketLocation",
-        "DeleteBucket",
-        "PutObject",
-        "GetObject",
-        "HeadObject",
-        "DeleteObject",
+        "DeleteBucketAnalyticsConfiguration", "DeleteBucketEncryption", "DeleteBucketIntelligentTieringConfiguration",
+        "DeleteBucketInventoryConfiguration", "DeleteBucketLifecycle", "DeleteBucketMetadataConfiguration",
+        "DeleteBucketMetadataTableConfiguration", "DeleteBucketMetricsConfiguration", "DeleteBucketReplication", "DeleteBucketWebsite",
+        "DeleteObjectAnnotation", "GetBucketAbac", "GetBucketAccelerateConfiguration", "GetBucketAnalyticsConfiguration",
+        "GetBucketEncryption", "GetBucketIntelligentTieringConfiguration", "GetBucketInventoryConfiguration",
+        "GetBucketLifecycleConfiguration", "GetBucketLogging", "GetBucketMetadataConfiguration", "GetBucketMetadataTableConfiguration",
+        "GetBucketMetricsConfiguration", "GetBucketNotificationConfiguration", "GetBucketReplication", "GetBucketRequestPayment",
+        "GetBucketVersioning", "GetBucketWebsite", "GetObjectAnnotation", "GetObjectLegalHold", "GetObjectLockConfiguration",
+        "GetObjectRetention", "ListBucketAnalyticsConfigurations", "ListBucketIntelligentTieringConfigurations",
+        "ListBucketInventoryConfigurations", "ListBucketMetricsConfigurations", "ListObjectAnnotations", "PutBucketAbac",
+        "PutBucketAccelerateConfiguration", "PutBucketLogging", "PutBucketNotificationConfiguration", "PutBucketRequestPayment",
+        "PutBucketVersioning",
     )
-)
+)  # fmt: skip
+_NOT_BUILT = frozenset(
+    (
+        "CreateBucketMetadataConfiguration", "CreateBucketMetadataTableConfiguration", "CreateSession", "GetObjectTorrent",
+        "ListDirectoryBuckets", "PutBucketAnalyticsConfiguration", "PutBucketEncryption", "PutBucketIntelligentTieringConfiguration",
+        "PutBucketInventoryConfiguration", "PutBucketLifecycleConfiguration", "PutBucketMetricsConfiguration", "PutBucketReplication",
+        "PutBucketWebsite", "PutObjectAnnotation", "PutObjectLegalHold", "PutObjectLockConfiguration", "PutObjectRetention",
+        "RestoreObject", "SelectObjectContent", "UpdateBucketMetadataAnnotationTableConfiguration",
+        "UpdateBucketMetadataInventoryTableConfiguration", "UpdateBucketMetadataJournalTableConfiguration", "UpdateObjectEncryption",
+        "WriteGetObjectResponse",
+    )
+)  # fmt: skip
 
 # resource, subresource: "METHOD Name" ... ; an empty subresource is the plain action.
 _TABLE: tuple[tuple[str, str, tuple[str, ...]], ...] = (
@@ -86,6 +118,7 @@ _TABLE: tuple[tuple[str, str, tuple[str, ...]], ...] = (
             "DELETE DeleteBucketMetadataConfiguration",
         ),
     ),
+    (BUCKET, "metadataAnnotationTable", ("PUT UpdateBucketMetadataAnnotationTableConfiguration",)),
     (BUCKET, "metadataInventoryTable", ("PUT UpdateBucketMetadataInventoryTableConfiguration",)),
     (BUCKET, "metadataJournalTable", ("PUT UpdateBucketMetadataJournalTableConfiguration",)),
     (
@@ -136,10 +169,24 @@ _TABLE: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (OBJECT, "uploads", ("POST CreateMultipartUpload",)),
 )
 
+
+def _action(name: str, method: str, resource: str, subresource: str) -> Action:
+    support = Support.NOT_CONFIGURED if name in _NOT_CONFIGURED else Support.NOT_BUILT if name in _NOT_BUILT else Support.WORKS
+    return Action(name, method, resource, subresource, support)
+
+
 # Chosen by something beyond method and one query name.
 _SPECIAL = (
-    Action("CopyObject", "PUT", OBJECT, ""),
-    Action("UploadPartCopy", "PUT", OBJECT, "uploadId"),
+    _action("CopyObject", "PUT", OBJECT, ""),
+    _action("UploadPartCopy", "PUT", OBJECT, "uploadId"),
+    _action("ListBucketAnalyticsConfigurations", "GET", BUCKET, "analytics"),
+    _action("ListBucketIntelligentTieringConfigurations", "GET", BUCKET, "intelligent-tiering"),
+    _action("ListBucketInventoryConfigurations", "GET", BUCKET, "inventory"),
+    _action("ListBucketMetricsConfigurations", "GET", BUCKET, "metrics"),
+    _action("ListObjectAnnotations", "GET", OBJECT, "annotation"),
+    # These two have endpoints of their own at AWS, of which this node is none: no request is ever taken for one.
+    _action("ListDirectoryBuckets", "GET", SERVICE, ""),
+    _action("WriteGetObjectResponse", "POST", SERVICE, ""),
 )
 
 
@@ -148,13 +195,20 @@ def _from_table() -> dict[tuple[str, str, str], Action]:
     for resource, subresource, entries in _TABLE:
         for entry in entries:
             method, name = entry.split(" ")
-            actions[method, resource, subresource] = Action(name, method, resource, subresource, name in _BUILT)
+            actions[method, resource, subresource] = _action(name, method, resource, subresource)
     return actions
 
 
 _BY_REQUEST = _from_table()
 ACTIONS: dict[str, Action] = {action.name: action for action in (*_BY_REQUEST.values(), *_SPECIAL)}
 """Every action by name."""
+DEPRECATED = {
+    "GetBucketLifecycle": "GetBucketLifecycleConfiguration",
+    "PutBucketLifecycle": "PutBucketLifecycleConfiguration",
+    "GetBucketNotification": "GetBucketNotificationConfiguration",
+    "PutBucketNotification": "PutBucketNotificationConfiguration",
+}
+"""Old names of requests that cannot be told from those of the newer action."""
 
 _PLAIN = {(method, resource): action for (method, resource, subresource), action in _BY_REQUEST.items() if not subresource}
 _SUBRESOURCES = {resource: frozenset(sub for _, of, sub in _BY_REQUEST if of == resource and sub) for resource in (SERVICE, BUCKET, OBJECT)}
@@ -162,6 +216,14 @@ _SUBRESOURCES = {resource: frozenset(sub for _, of, sub in _BY_REQUEST if of == 
 _ALL_SUBRESOURCES = _SUBRESOURCES[BUCKET] | _SUBRESOURCES[OBJECT]
 # With these one action has two selecting names; the first is the one that tells.
 _STRONGER = ("uploadId", "uploads", "list-type")
+# The action that names one of many -> the query name that names it, and the action without it.
+_LISTS = {
+    "GetBucketAnalyticsConfiguration": ("id", ACTIONS["ListBucketAnalyticsConfigurations"]),
+    "GetBucketIntelligentTieringConfiguration": ("id", ACTIONS["ListBucketIntelligentTieringConfigurations"]),
+    "GetBucketInventoryConfiguration": ("id", ACTIONS["ListBucketInventoryConfigurations"]),
+    "GetBucketMetricsConfiguration": ("id", ACTIONS["ListBucketMetricsConfigurations"]),
+    "GetObjectAnnotation": ("annotationName", ACTIONS["ListObjectAnnotations"]),
+}
 
 
 def classify(method: str, has_bucket: bool, has_key: bool, query_names: Collection[str] = (), has_copy_source: bool = False) -> Action:
@@ -176,7 +238,9 @@ def classify(method: str, has_bucket: bool, has_key: bool, query_names: Collecti
         if action is None:
             raise _not_allowed(method, resource)
         return action
-    chosen = [name for name in query_names if name in _ALL_SUBRESOURCES] if resource != SERVICE else []
+    # A preflight carries the query of the request that is to follow it.
+    chooses = resource != SERVICE and method != "OPTIONS"
+    chosen = [name for name in query_names if name in _ALL_SUBRESOURCES] if chooses else []
     if len(chosen) > 1:
         chosen = _strongest(chosen, resource)
     action = _BY_REQUEST.get((method, resource, chosen[0] if chosen else ""))
@@ -187,6 +251,9 @@ def classify(method: str, has_bucket: bool, has_key: bool, query_names: Collecti
             return ACTIONS["CopyObject"]
         if action.name == "UploadPart":
             return ACTIONS["UploadPartCopy"]
+    if action.name in _LISTS:
+        name, listing = _LISTS[action.name]
+        return action if name in query_names else listing
     return action
 
 

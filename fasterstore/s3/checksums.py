@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from fasterstore.digests import CHECKSUM_ALGORITHMS, Digests
 from fasterstore.s3.errors import S3Error
+from fasterstore.s3.xml_text import element
 
 CHECKSUM_HEADERS: dict[str, str] = {algorithm.header: algorithm.name for algorithm in CHECKSUM_ALGORITHMS.values()}
 """Header name -> algorithm name."""
@@ -20,6 +21,22 @@ CHECKSUM_HEADERS: dict[str, str] = {algorithm.header: algorithm.name for algorit
 _NOT_VALUES = frozenset(("x-amz-checksum-algorithm", "x-amz-checksum-mode", "x-amz-checksum-type"))
 _SHA256_HEX = re.compile(r"[0-9a-f]{64}")
 _MD5_BYTES = 16
+
+
+COMPOSITE, FULL_OBJECT = "COMPOSITE", "FULL_OBJECT"
+
+
+def checksum_type(checksums: Mapping[str, str]) -> str:
+    """COMPOSITE if these checksums (as ObjectRow keeps them) are made of parts' checksums, else FULL_OBJECT."""
+    return COMPOSITE if any("-" in value for value in checksums.values()) else FULL_OBJECT
+
+
+def render_checksums(checksums: Mapping[str, str]) -> str:
+    """The elements that tell checksums and their type in an answer's XML; "" if there are none."""
+    if not checksums:
+        return ""
+    parts = [element(f"Checksum{name}", value) for name, value in checksums.items()]
+    return "".join((*parts, element("ChecksumType", checksum_type(checksums))))
 
 
 class ChecksumRequest(NamedTuple):
@@ -45,7 +62,7 @@ def _check_value(header: str, value: str) -> None:
     except (Base64Error, ValueError):
         good = False
     if not good:
-        raise S3Error("InvalidRequest", f"Value for {header} header is invalid.")
+        raise S3Error("BadDigest", f"Value for {header} header is invalid.")
 
 
 def _content_md5(value: str) -> str:
@@ -61,8 +78,8 @@ def _content_md5(value: str) -> str:
 def checksum_request(headers: Mapping[str, str]) -> ChecksumRequest:
     """Read Content-MD5, x-amz-checksum-*, x-amz-trailer and x-amz-sdk-checksum-algorithm from `headers` (lower-case names).
 
-    Raises S3Error: InvalidDigest for a Content-MD5 that is none; InvalidRequest for a value that is no such checksum, an unknown
-    algorithm, more than one checksum, a trailer that is no checksum, or an algorithm named without its value.
+    Raises S3Error: InvalidDigest for a Content-MD5 that is none; BadDigest for a value that is no such checksum; InvalidRequest for an
+    unknown algorithm, more than one checksum, a trailer that is no checksum, or an algorithm named without its value.
     """
     expected = {CHECKSUM_HEADERS[header]: headers[header] for header in CHECKSUM_HEADERS if header in headers}
     for name, value in expected.items():
@@ -108,8 +125,8 @@ def verify_digests(request: ChecksumRequest, payload: str, trailers: Mapping[str
     """Refuse a body whose digests are not those the client gave.
 
     `payload` is `AuthResult.payload` (compared if it is a hash; then `digests.sha256_hex` must have been computed); `trailers` are
-    the verified trailers by lower-case name. Raises S3Error: XAmzContentSHA256Mismatch, BadDigest, InvalidRequest for a trailer
-    value that is no checksum.
+    the verified trailers by lower-case name. Raises S3Error: XAmzContentSHA256Mismatch; BadDigest, also for a trailer value that is no
+    checksum.
     """
     if digests.sha256_hex is not None and not compare_digest(digests.sha256_hex, payload) and _SHA256_HEX.fullmatch(payload):
         raise S3Error(

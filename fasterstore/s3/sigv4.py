@@ -57,7 +57,9 @@ CACHED_MAX_CHARS = 1024
 """Longer texts are parsed each time: what has no valid signature yet must not fill a cache with megabytes."""
 
 
-class _Credential(NamedTuple):
+class Credential(NamedTuple):
+    """`AKID/YYYYMMDD/REGION/SERVICE/aws4_request` in its parts; `scope` is all but the key."""
+
     access_key: str
     date: str
     region: str
@@ -67,12 +69,12 @@ class _Credential(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def _parse_credential(text: str) -> _Credential | None:
+def _parse_credential(text: str) -> Credential | None:
     match = _CREDENTIAL.fullmatch(text)
     if match is None:
         return None
     access_key, date, region, service, terminal = match.groups()
-    return _Credential(access_key, date, region, service, terminal, f"{date}/{region}/{service}/{terminal}")
+    return Credential(access_key, date, region, service, terminal, f"{date}/{region}/{service}/{terminal}")
 
 
 @lru_cache(maxsize=256)
@@ -128,7 +130,7 @@ class Verifier:
         if match is None:
             raise _header_malformed(headers["authorization"])
         credential_text, signed_text, signature = match.groups()
-        credential = self._credential(credential_text, "AuthorizationHeaderMalformed", "The authorization header is malformed; ")
+        credential = self.credential(credential_text, "AuthorizationHeaderMalformed", "The authorization header is malformed; ")
         timestamp, signed_at = _header_time(headers)
         if timestamp[:8] != credential.date:
             raise S3Error(
@@ -144,7 +146,7 @@ class Verifier:
             content_hash = canonical.EMPTY_SHA256
         payload = declared_payload(content_hash)
         names = _require_signed(signed_text, headers, "AuthorizationHeaderMalformed")
-        secret = self._secret(credential, headers.get("x-amz-security-token"))
+        secret = self.secret(credential, headers.get("x-amz-security-token"))
         if abs(now - signed_at) > MAX_SKEW_SECS:
             raise too_skewed(timestamp, now)
         request = SignedRequest(
@@ -162,8 +164,8 @@ class Verifier:
     def verify_query(self, method: str, raw_path: str, raw_query: str, headers: Mapping[str, str], now: float) -> AuthResult:
         """Verify a presigned URL. Arguments as for `verify_header`.
 
-        Raises S3Error: AuthorizationQueryParametersError, AccessDenied (also for an expired URL), InvalidArgument, InvalidToken,
-        InvalidAccessKeyId, SignatureDoesNotMatch.
+        Raises S3Error: AuthorizationQueryParametersError, AccessDenied (also for an expired URL, and one whose life is negative or
+        longer than a week), InvalidArgument, InvalidToken, InvalidAccessKeyId, SignatureDoesNotMatch.
         """
         parameters: dict[str, str] = {}
         pairs = []
@@ -184,7 +186,7 @@ class Verifier:
                 )
         if parameters["X-Amz-Algorithm"] != canonical.ALGORITHM:
             raise _query_error('X-Amz-Algorithm only supports "AWS4-HMAC-SHA256"')
-        credential = self._credential(
+        credential = self.credential(
             parameters["X-Amz-Credential"], "AuthorizationQueryParametersError", "Error parsing the X-Amz-Credential parameter; "
         )
         timestamp = parameters["X-Amz-Date"]
@@ -198,8 +200,8 @@ class Verifier:
         payload = declared_payload(content_hash)
         signed_text = parameters["X-Amz-SignedHeaders"]
         names = _require_signed(signed_text, headers, "AuthorizationQueryParametersError")
-        secret = self._secret(credential, parameters.get("X-Amz-Security-Token") or headers.get("x-amz-security-token"))
-        if now > signed_at + expires_secs:
+        secret = self.secret(credential, parameters.get("X-Amz-Security-Token") or headers.get("x-amz-security-token"))
+        if now > signed_at + expires_secs or not expires_secs:
             raise S3Error(
                 "AccessDenied",
                 "Request has expired",
@@ -222,7 +224,8 @@ class Verifier:
         )
         return self._compare("sigv4-query", request, credential, secret, parameters["X-Amz-Signature"], payload, headers)
 
-    def _credential(self, text: str, code: str, prefix: str) -> _Credential:
+    def credential(self, text: str, code: str, prefix: str) -> Credential:
+        """The parts of a credential whose scope is ours. Raises: S3Error `code`, its message behind `prefix`."""
         credential = _parse_credential(text) if len(text) <= CACHED_MAX_CHARS else None
         if credential is None:
             raise S3Error(
@@ -241,7 +244,8 @@ class Verifier:
             )
         return credential
 
-    def _secret(self, credential: _Credential, token: str | None) -> str:
+    def secret(self, credential: Credential, token: str | None) -> str:
+        """The secret of a credential; `token` is the session's, if one was sent. Raises: S3Error InvalidAccessKeyId, InvalidToken."""
         secret = self._lookup(credential.access_key)
         if secret is None:
             raise S3Error("InvalidAccessKeyId", AWSAccessKeyId=credential.access_key)
@@ -254,7 +258,7 @@ class Verifier:
         self,
         scheme: str,
         request: SignedRequest,
-        credential: _Credential,
+        credential: Credential,
         secret: str,
         signature: str,
         payload: str,
@@ -321,11 +325,13 @@ def _header_time(headers: Mapping[str, str]) -> tuple[str, int]:
 def _expires_secs(text: str) -> int:
     if not text.isascii() or not text.lstrip("-").isdigit():
         raise _query_error("X-Amz-Expires should be a number")
-    if text.startswith("-") or int(text[:10]) == 0:
-        raise _query_error("X-Amz-Expires must be at least one second")
+    # Numbers, but of no life that a URL can have: refused as a URL that has expired is.
+    if text.startswith("-"):
+        raise S3Error("AccessDenied", "X-Amz-Expires must be non-negative")
     if len(text) > 10 or int(text) > EXPIRES_MAX_SECS:
-        raise _query_error(
-            "X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less than 604800 seconds"
+        raise S3Error(
+            "AccessDenied",
+            "X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less than 604800 seconds",
         )
     return int(text)
 

@@ -1,24 +1,24 @@
-"""S3's XML documents that this node reads and writes. Values in, bytes out; text escaping is in `xml_text`.
+"""S3's documents of the service and of buckets as such: lists, location, CreateBucketConfiguration. Values in, bytes out.
 
-Must never resolve an entity or read a DTD: bodies are parsed with defusedxml only.
+Also what many documents share: owner and times. Text escaping is in `xml_text`, parsing in `xml_reader`.
 """
 
 from collections.abc import Iterable
 from time import gmtime, strftime
-
-from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import ParseError, fromstring
+from typing import NamedTuple
 
 from fasterstore.model import BucketRow
 from fasterstore.s3.errors import S3Error
+from fasterstore.s3.tags import BUCKET_TAGS_MAX, check_tags
+from fasterstore.s3.xml_reader import children, local_name, need_text, parse_document, text_of
 from fasterstore.s3.xml_text import document, element, escape
 
 OWNER_ID = "000000000000"
 """The one account that owns every bucket (also its canonical user id)."""
 OWNER_DISPLAY_NAME = "faster"
-CREATE_BUCKET_BODY_MAX_BYTES = 64 * 1024
 
-_LOCATION_TAGS = ("LocationConstraint", "Location", "Bucket", "Tags")
+_DIRECTORY_BUCKETS = frozenset(("Location", "Bucket"))
+_CONFIGURATION = _DIRECTORY_BUCKETS | {"LocationConstraint", "Tags"}
 
 
 def iso8601(unix_ms: int) -> str:
@@ -61,30 +61,28 @@ def render_location(region: str) -> bytes:
     return document("LocationConstraint", () if region == "us-east-1" else (escape(region),))
 
 
-def parse_create_bucket(body: bytes) -> str | None:
-    """The LocationConstraint of a CreateBucketConfiguration, None if the body is empty or names none.
+class BucketConfiguration(NamedTuple):
+    """What a CreateBucketConfiguration asks for; `location` is None if it names no region."""
 
-    Raises S3Error MalformedXML for anything else, for entities and DTDs, and for a body over CREATE_BUCKET_BODY_MAX_BYTES.
-    Source: API page CreateBucket.
+    location: str | None
+    tags: dict[str, str]
+
+
+def parse_create_bucket(body: bytes) -> BucketConfiguration:
+    """Read a CreateBucketConfiguration; an empty body asks for nothing.
+
+    Raises S3Error MalformedXML, InvalidTag, and NotImplemented for a directory bucket. Source: API page CreateBucket.
     """
     if not body.strip():
-        return None
-    if len(body) > CREATE_BUCKET_BODY_MAX_BYTES:
+        return BucketConfiguration(None, {})
+    root = parse_document(body, "CreateBucketConfiguration")
+    names = [local_name(child) for child in root]
+    if len(set(names)) < len(names) or not _CONFIGURATION.issuperset(names):
         raise S3Error("MalformedXML")
-    try:
-        root = fromstring(body, forbid_dtd=True)
-    except (ParseError, DefusedXmlException, ValueError, LookupError):
-        raise S3Error("MalformedXML") from None
-    if root.tag.rpartition("}")[2] != "CreateBucketConfiguration":
-        raise S3Error("MalformedXML")
-    constraint = None
-    for child in root:
-        name = child.tag.rpartition("}")[2]
-        if name not in _LOCATION_TAGS or (name == "LocationConstraint" and (constraint is not None or len(child))):
-            raise S3Error("MalformedXML")
-        if name == "LocationConstraint":
-            constraint = (child.text or "").strip()
-    return constraint or None
+    if not _DIRECTORY_BUCKETS.isdisjoint(names):
+        raise S3Error("NotImplemented", "Directory buckets are not implemented.")
+    pairs = [(need_text(tag, "Key"), need_text(tag, "Value")) for tags in children(root, "Tags") for tag in children(tags, "Tag")]
+    return BucketConfiguration((text_of(root, "LocationConstraint") or "").strip() or None, check_tags(pairs, BUCKET_TAGS_MAX))
 
 
 def check_location(constraint: str | None, region: str, strict: bool) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import pytest
 
 from fasterstore.digests import CHECKSUM_ALGORITHMS, checksum_base64, small_digests
-from fasterstore.s3.checksums import CHECKSUM_HEADERS, checksum_request, verify_digests
+from fasterstore.s3.checksums import CHECKSUM_HEADERS, checksum_request, checksum_type, render_checksums, verify_digests
 from fasterstore.s3.errors import S3Error
 
 BODY = b"hello"
@@ -58,9 +58,6 @@ def test_a_signed_payload_hash_is_verified() -> None:
 @pytest.mark.parametrize(
     "headers",
     [
-        {"x-amz-checksum-crc32": "abc"},
-        {"x-amz-checksum-crc32": checksum_base64("CRC64NVME", BODY)},
-        {"x-amz-checksum-crc32": ""},
         {"x-amz-checksum-md4": "AAAA"},
         {"x-amz-checksum-crc32": checksum_base64("CRC32", BODY), "x-amz-checksum-sha1": checksum_base64("SHA1", BODY)},
         {"x-amz-checksum-crc32": checksum_base64("CRC32", BODY), "x-amz-trailer": "x-amz-checksum-sha1"},
@@ -75,11 +72,19 @@ def test_what_cannot_be_verified_is_refused(headers: dict) -> None:
     assert code(checksum_request, headers) == "InvalidRequest"
 
 
-def test_a_trailer_value_that_is_no_checksum_is_refused() -> None:
-    assert (
-        code(verify, {"x-amz-trailer": "x-amz-checksum-crc32"}, BODY, "UNSIGNED-PAYLOAD", {"x-amz-checksum-crc32": "x"}) == "InvalidRequest"
-    )
+@pytest.mark.parametrize("value", ["abc", checksum_base64("CRC64NVME", BODY), "", "ä"])
+def test_a_value_that_is_no_such_checksum_is_a_wrong_one(value: str) -> None:
+    assert code(checksum_request, {"x-amz-checksum-crc32": value}) == "BadDigest"
+    trailer = {"x-amz-trailer": "x-amz-checksum-crc32"}
+    assert code(verify, trailer, BODY, "UNSIGNED-PAYLOAD", {"x-amz-checksum-crc32": value}) == "BadDigest"
 
 
 def test_the_headers_are_those_of_the_five_algorithms() -> None:
     assert len(CHECKSUM_HEADERS) == len(CHECKSUM_ALGORITHMS) == 5
+
+
+def test_a_checksum_of_parts_checksums_is_told_as_composite() -> None:
+    assert checksum_type({"CRC32": "y/Q5Jg=="}) == "FULL_OBJECT"
+    assert checksum_type({"CRC32": "y/Q5Jg==-3"}) == "COMPOSITE"
+    assert render_checksums({"SHA1": "abc=-2"}) == "<ChecksumSHA1>abc=-2</ChecksumSHA1><ChecksumType>COMPOSITE</ChecksumType>"
+    assert render_checksums({}) == ""

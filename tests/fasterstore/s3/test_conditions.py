@@ -2,7 +2,8 @@
 
 import pytest
 
-from fasterstore.s3.conditions import evaluate_read, if_range_holds, write_condition_ok
+from fasterstore.s3.conditions import evaluate_read, exact_size, exact_time_secs, failed_date, if_range_holds, write_condition_ok
+from fasterstore.s3.errors import S3Error
 
 ETAG = "9b2cf535f27731c974343645a3985328"
 OTHER = "0" * 32
@@ -75,3 +76,43 @@ def test_conditional_writes(if_match, if_none_match, current, expected) -> None:
 )
 def test_if_range(header, holds) -> None:
     assert if_range_holds(header, ETAG, MODIFIED_MS) is holds
+
+
+@pytest.mark.parametrize(
+    ("headers", "modified_ms", "failed"),
+    [
+        ({}, MODIFIED_MS, None),
+        ({"if-unmodified-since": AT}, MODIFIED_MS, None),
+        ({"if-unmodified-since": BEFORE}, MODIFIED_MS, "If-Unmodified-Since"),
+        ({"if-unmodified-since": BEFORE, "if-match": "x"}, MODIFIED_MS, None),
+        ({"if-unmodified-since": BEFORE}, None, None),
+        ({"if-modified-since": BEFORE}, MODIFIED_MS, None),
+        ({"if-modified-since": AT}, MODIFIED_MS, "If-Modified-Since"),
+        ({"if-modified-since": AT, "if-none-match": "x"}, MODIFIED_MS, None),
+        ({"if-modified-since": BEFORE}, None, "If-Modified-Since"),
+        ({"if-modified-since": "yesterday", "if-unmodified-since": "today"}, MODIFIED_MS, None),
+    ],
+)
+def test_dates_alone(headers, modified_ms, failed) -> None:
+    assert failed_date(headers, modified_ms) == failed
+
+
+@pytest.mark.parametrize("text", [AT, "1994-11-06T08:49:37Z", "1994-11-06T08:49:37.000Z", "1994-11-06T08:49:37+00:00"])
+def test_the_exact_time_of_a_version_may_be_given_in_either_form(text) -> None:
+    assert exact_time_secs("x", text) == MODIFIED_MS // 1000
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "1994-11-06", "1994-13-06T08:49:37Z", "784111777"])
+def test_a_time_that_cannot_be_read_is_refused_not_ignored(text) -> None:
+    with pytest.raises(S3Error) as refused:
+        exact_time_secs("x-amz-if-match-last-modified-time", text)
+    assert refused.value.code == "InvalidArgument"
+    assert refused.value.extra == {"ArgumentName": "x-amz-if-match-last-modified-time", "ArgumentValue": text}
+
+
+def test_a_size_is_a_number_of_bytes() -> None:
+    assert exact_size("x", "0") == 0
+    assert exact_size("x", "5497558138880") == 5497558138880
+    for text in ("", "-1", "1.5", "one", "٣", "9" * 19):
+        with pytest.raises(S3Error):
+            exact_size("x", text)

@@ -285,11 +285,8 @@ def test_a_session_token_is_refused_as_such() -> None:
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("X-Amz-Expires=60", "X-Amz-Expires=0"),
-        ("X-Amz-Expires=60", "X-Amz-Expires=-1"),
-        ("X-Amz-Expires=60", "X-Amz-Expires=604801"),
         ("X-Amz-Expires=60", "X-Amz-Expires=1e9"),
-        ("X-Amz-Expires=60", "X-Amz-Expires=" + "9" * 5000),
+        ("X-Amz-Expires=60", "X-Amz-Expires=soon"),
         ("X-Amz-Expires=60", "X-Amz-Expires=60&X-Amz-Expires=6000"),
         ("&X-Amz-Expires=60", ""),
         ("X-Amz-Date=20130524T000000Z", "X-Amz-Date=20130524"),
@@ -306,6 +303,23 @@ def test_wrong_presigning_parameters_are_refused(old: str, new: str) -> None:
     refused = refused_header({"host": HOST}, query=query.replace(old, new))
     expected = "InvalidAccessKeyId" if new == "X-Amz-Credential=x" else "AuthorizationQueryParametersError"
     assert refused.code == expected
+
+
+@pytest.mark.parametrize(
+    ("expires", "said"),
+    [
+        ("0", "Request has expired"),
+        ("-1", "X-Amz-Expires must be non-negative"),
+        ("-" + "9" * 5000, "X-Amz-Expires must be non-negative"),
+        ("604801", "X-Amz-Expires must be less than a week"),
+        ("9" * 5000, "X-Amz-Expires must be less than a week"),
+    ],
+)
+def test_a_url_of_a_life_that_cannot_be_is_refused_as_an_expired_one_is(expires: str, said: str) -> None:
+    query = presign_v4("GET", "/b/k", "", {"host": HOST}, CREDENTIALS, NOW, 60).replace("Expires=60", f"Expires={expires}")
+    refused = refused_header({"host": HOST}, query=query)
+    assert (refused.code, refused.status) == ("AccessDenied", 403)
+    assert refused.message.startswith(said)
 
 
 def test_an_expiry_that_was_changed_after_signing_does_not_match() -> None:

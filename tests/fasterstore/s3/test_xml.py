@@ -41,7 +41,7 @@ def test_http_dates_are_imf_fixdates() -> None:
     ],
 )
 def test_a_location_constraint_is_read(body: bytes, expected) -> None:
-    assert xml.parse_create_bucket(body) == expected
+    assert xml.parse_create_bucket(body) == (expected, {})
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,8 @@ def test_a_location_constraint_is_read(body: bytes, expected) -> None:
         b'<!DOCTYPE a SYSTEM "file:///etc/passwd"><CreateBucketConfiguration/>',
         b'<?xml version="1.0" encoding="nonsense"?><CreateBucketConfiguration/>',
         b"\xff\xfe<\x00",
-        b"<CreateBucketConfiguration>" + b" " * 70000 + b"</CreateBucketConfiguration>",
+        b"<CreateBucketConfiguration><LocationConstraint><A/></LocationConstraint></CreateBucketConfiguration>",
+        b"<CreateBucketConfiguration><Tags><Tag><Key>k</Key></Tag></Tags></CreateBucketConfiguration>",
         b"<CreateBucketConfiguration><LocationConstraint>a</LocationConstraint><LocationConstraint>b</LocationConstraint>"
         b"</CreateBucketConfiguration>",
     ],
@@ -78,3 +79,19 @@ def test_a_location_is_judged_only_when_the_region_was_set() -> None:
 def test_the_location_of_us_east_1_is_empty_and_that_of_others_their_name() -> None:
     assert fromstring(xml.render_location("us-east-1")).text is None
     assert fromstring(xml.render_location("eu-central-1")).text == "eu-central-1"
+
+
+def test_a_new_buckets_tags_are_read_and_judged() -> None:
+    tag = b"<Tag><Key>%s</Key><Value>v</Value></Tag>"
+    around = b"<CreateBucketConfiguration><Tags>%s</Tags></CreateBucketConfiguration>"
+    assert xml.parse_create_bucket(around % (tag % b"a" + tag % b"b")) == (None, {"a": "v", "b": "v"})
+    with pytest.raises(S3Error) as refused:
+        xml.parse_create_bucket(around % (tag % b"a" + tag % b"a"))
+    assert refused.value.code == "InvalidTag"
+
+
+@pytest.mark.parametrize("asked", [b"<Bucket><Type>Directory</Type></Bucket>", b"<Location><Type>AvailabilityZone</Type></Location>"])
+def test_a_directory_bucket_is_not_made_as_another_one(asked: bytes) -> None:
+    with pytest.raises(S3Error) as refused:
+        xml.parse_create_bucket(b"<CreateBucketConfiguration>" + asked + b"</CreateBucketConfiguration>")
+    assert refused.value.code == "NotImplemented"
