@@ -17,14 +17,42 @@ import bottle
 from fasterstore.errors import StoreError
 from fasterstore.s3.actions import Action, classify
 from fasterstore.s3.errors import S3Error, from_store, render_error
-from web import admin, bucket, exposition, health, internal, object, service
-from web.authenticate import Access, Gatekeeper
+from web import (
+    acl,
+    admin,
+    admin_policy,
+    bucket,
+    bucket_tagging,
+    cors,
+    delete_objects,
+    exposition,
+    health,
+    internal,
+    listing,
+    multipart,
+    multipart_lists,
+    not_configured,
+    object,
+    object_attributes,
+    object_copy,
+    ownership,
+    part_copy,
+    policy,
+    post_object,
+    public_access_block,
+    rename,
+    service,
+    tagging,
+)
+from web.authenticate import QUERY_SCHEMES, Access, Gatekeeper
+from web.authorise import authorise, is_owner
 from web.body import receive_document
+from web.client_address import Addressing
 from web.context import Request
-from web.download import Download
 from web.object_headers import refuse_other_owner
 from web.reply import STATUS_LINES, Reply
 from web.request_body import RequestBodyError
+from web.streamed_body import StreamedBody
 from web.worker import Worker
 
 logger = logging.getLogger(__name__)
@@ -32,30 +60,25 @@ access_logger = logging.getLogger("fasterstore.access")
 
 Handler = Callable[[Worker, Request], Reply]
 
-HANDLERS: dict[str, Handler] = {
-    "ListBuckets": service.list_buckets,
-    "CreateBucket": bucket.create,
-    "HeadBucket": bucket.head,
-    "GetBucketLocation": bucket.location,
-    "DeleteBucket": bucket.delete,
-    "PutObject": object.put,
-    "GetObject": object.get,
-    "HeadObject": object.head,
-    "DeleteObject": object.delete,
-}
+_MODULES = (
+    service, bucket, bucket_tagging, ownership, public_access_block, not_configured, object, object_copy, rename, delete_objects, tagging,
+    acl, listing, multipart, multipart_lists, part_copy, object_attributes, cors, policy, post_object,
+)  # fmt: skip
+HANDLERS: dict[str, Handler] = {name: handler for module in _MODULES for name, handler in module.HANDLERS.items()}
 """Handlers by S3 action; the table of actions says which are built."""
 
 EVERYTHING = "<:re:[\\s\\S]*>"
 """Any path, newlines included: `.` would leave out keys that hold one."""
 BELOW = "<:re:(?:/[\\s\\S]*)?>"
 _TAKES_BODY = ("PUT", "POST")
+_UNSIGNED = frozenset(("PreflightBucket", "PreflightObject"))
+"""Browsers cannot sign these: a signature in their query is that of the request to follow."""
 
 
 def s3(worker: Worker, request: Request) -> Reply:
     """Every S3 action: the handler that the action names. Raises: S3Error."""
-    handler = HANDLERS.get(request.action)
-    if handler is None:
-        raise S3Error("NotImplemented", f"{request.action} is not implemented.")
+    authorise(worker, request)
+    handler = HANDLERS.get(request.action, not_configured.refuse)
     refuse_other_owner(request)
     if request.method not in _TAKES_BODY:
         # What was signed as the body must be what was sent, also where the body means nothing.
@@ -73,11 +96,17 @@ class StoreApp(bottle.Bottle):
         self.install(self._wrapper)
         self.route("/healthz", "GET", health.healthz, access="open")
         self.route("/readyz", "GET", health.readyz, access="open")
+        for path, callback in health.ALIASES.items():
+            self.route(path, "GET", callback, access="open")
         self.route("/metrics", "GET", exposition.exposition, access="metrics")
         self.route("/_admin/actors", "GET", admin.actors, access="admin")
+        self.route("/_admin/policy/<:re:[^/]+>", "ANY", admin_policy.admin_policy, access="admin")
         self.route(f"/_admin{BELOW}", "ANY", admin.unknown, access="admin")
         self.route(f"/_internal{BELOW}", "ANY", internal.unknown, access="internal")
         self.route(EVERYTHING, "ANY", s3, access="s3")
+        self._s3_route = self.routes[-1]
+        domain, proxies = worker.settings.domain, worker.settings.trusted_proxies
+        self._addressing = Addressing(domain, proxies) if domain or proxies else None
 
     def wsgi(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[Any]:
         """PEP 3333, past Bottle's own response object: an answer is a Reply, and its body passes through untouched."""
@@ -88,7 +117,7 @@ class StoreApp(bottle.Bottle):
             reply = self._wrapper.refuse(S3Error("InternalError"), "", self._wrapper.next_id())
         start_response(STATUS_LINES[reply.status], reply.headers)
         body = reply.body
-        if isinstance(body, Download):
+        if isinstance(body, StreamedBody):
             return body
         if environ["REQUEST_METHOD"] == "HEAD" or reply.status in (204, 304):
             return []
@@ -99,6 +128,9 @@ class StoreApp(bottle.Bottle):
 
     def _dispatch(self, environ: dict[str, Any]) -> Any:
         """Bottle's `_handle` without what no handler here uses: its request and response objects, hooks and resets."""
+        if self._addressing is not None and self._addressing.apply(environ):
+            # A virtual host has no routes of its own: /metrics there is an object.
+            return self._s3_route.call(environ)
         try:
             route, _arguments = self.router.match(environ)
         except bottle.HTTPResponse as response:
@@ -148,19 +180,26 @@ class Wrapper:
         try:
             request = Request(environ, request_id, started_at)
             action = _action_of(request)
-            request.identity = self._gatekeeper.admit(access, request, worker.now_ms())
+            if request.action not in _UNSIGNED:
+                request.identity = self._gatekeeper.admit(access, request, worker.now_ms())
+            if request.identity.scheme in QUERY_SCHEMES:
+                # Headers came out of the URL, and x-amz-copy-source chooses the action.
+                action = _action_of(request)
             if isinstance(action, S3Error):
-                raise action
+                # A stranger is told nothing, not even what is wrong with the request.
+                raise action if is_owner(worker, request) else S3Error("AccessDenied")
             reply = callback(worker, request)
         except Exception as error:
             reply = self._refusal(error, request, environ, request_id)
         else:
             reply.headers += (("x-amz-request-id", request_id), self._host_header)
+        if request is not None and "origin" in request.headers and request.action not in _UNSIGNED:
+            reply.headers += cors.answer_headers(worker, request)
         now = perf_counter()
         action_name = "Unknown" if request is None else request.action
         metrics.answered(action_name, reply.status, now - started_at)
         body = reply.body
-        if isinstance(body, Download):
+        if isinstance(body, StreamedBody):
             metrics.downloads_open += 1
             body.finished = partial(self._finished, environ, request, action_name, reply.status, started_at)
         else:
@@ -179,7 +218,7 @@ class Wrapper:
         try:
             request = Request(environ, request_id, started_at)
             request.identity = self._gatekeeper.admit(access, request, self._worker.now_ms())
-            if access in ("admin", "internal"):
+            if access in ("admin", "internal") and request.method not in _TAKES_BODY:
                 receive_document(request, self._worker.blob_key)
             reply = callback(self._worker, request)
         except Exception as error:
@@ -231,6 +270,7 @@ class Wrapper:
             fields |= {
                 "request_id": request.request_id,
                 "peer": request.peer_ip,
+                "client": request.client_ip,
                 "method": request.method,
                 "path": request.raw_path,
                 "access_key": request.identity.access_key,

@@ -5,18 +5,23 @@ built-in secret is honoured, and what FS_AUTH_ENABLED=false does not open. Never
 is read.
 """
 
+from collections.abc import Mapping
 from hmac import compare_digest
 from typing import Literal
 
+from fasterstore.s3 import sigv2
 from fasterstore.s3.auth_result import AuthResult, RegionRule
 from fasterstore.s3.authentication import Authenticator
 from fasterstore.s3.canonical import UNSIGNED_PAYLOAD
 from fasterstore.s3.errors import S3Error
+from fasterstore.s3.post_signature import verify_form
 from fasterstore.s3.sigv4 import declared_payload, is_query_signed
 from fasterstore.settings import Settings
 from web.context import ANONYMOUS, Request
 
 Access = Literal["open", "metrics", "s3", "admin", "internal"]
+QUERY_SCHEMES = frozenset(("sigv4-query", sigv2.QUERY_SCHEME))
+"""Schemes of signed URLs, which may hold headers."""
 
 _FORWARDING_HEADERS = ("forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip")
 _FORWARDING_PREFIX = "x-forwarded-"
@@ -52,7 +57,7 @@ class Gatekeeper:
         region = RegionRule(settings.region, settings.region_was_set)
         self._settings = settings
         # Two sets of credentials: an admin key with a secret of its own may share the name of the other.
-        self._s3 = Authenticator({settings.access_key: settings.secret_key}.get, region)
+        self._s3 = Authenticator({settings.access_key: settings.secret_key}.get, region, settings.allow_sigv2)
         self._admin = Authenticator({settings.admin_access_key: settings.admin_secret_key}.get, region)
 
     def admit(self, access: Access, request: Request, now_ms: int) -> AuthResult:
@@ -75,13 +80,19 @@ class Gatekeeper:
         settings = self._settings
         if not settings.auth_enabled:
             return _unverified(request)
-        identity = self._s3.authenticate(request.method, request.raw_path, request.raw_query, request.headers, now_ms / 1000)
+        identity = self._s3.authenticate(
+            request.method, request.raw_path, request.raw_query, request.headers, now_ms / 1000, request.host_bucket
+        )
         if identity is None:
-            raise S3Error("AccessDenied")
+            # Let in as nobody: `web/authorise.py` denies whatever is not granted to everybody.
+            return _nobody(request)
         if settings.uses_built_in_secret and not is_local(request):
             raise S3Error("AccessDenied", _BUILT_IN_SECRET)
-        if identity.scheme == "sigv4-query" and request.query:
-            request.adopt_presigned_headers()
+        if identity.scheme in QUERY_SCHEMES:
+            if identity.scheme == sigv2.QUERY_SCHEME:
+                request.headers = sigv2.moved_headers(request.raw_query) | request.headers
+            elif request.query:
+                request.adopt_presigned_headers()
         return identity
 
     def _admit_admin(self, request: Request, now_ms: int) -> AuthResult:
@@ -112,6 +123,18 @@ class Gatekeeper:
         return ANONYMOUS
 
 
+def admit_form(settings: Settings, request: Request, fields: Mapping[str, str]) -> AuthResult:
+    """The identity that the signature of a form's policy proves; `fields` by lower-case name.
+
+    Raises: S3Error AccessDenied for the built-in secret from elsewhere, and all that `verify_form` raises.
+    """
+    region = RegionRule(settings.region, settings.region_was_set)
+    identity = verify_form(fields, {settings.access_key: settings.secret_key}.get, region, settings.allow_sigv2)
+    if settings.uses_built_in_secret and not is_local(request):
+        raise S3Error("AccessDenied", _BUILT_IN_SECRET)
+    return identity
+
+
 def _same(given: str, expected: str) -> bool:
     return compare_digest(given.encode("latin-1", "replace"), expected.encode())
 
@@ -124,4 +147,9 @@ def _unverified(request: Request) -> AuthResult:
             raise S3Error("InvalidRequest", "Only one auth mechanism allowed.")
         payload = headers.get("x-fs-content-sha256", UNSIGNED_PAYLOAD)
         return AuthResult("x-fs", headers.get("x-fs-access-key", ""), payload if payload == UNSIGNED_PAYLOAD else payload.lower())
-    return AuthResult("none", "", declared_payload(headers.get("x-amz-content-sha256")))
+    return _nobody(request)
+
+
+def _nobody(request: Request) -> AuthResult:
+    """Who sent this is not known; how its body is framed is."""
+    return AuthResult("none", "", declared_payload(request.headers.get("x-amz-content-sha256")))

@@ -7,11 +7,14 @@ server. Owns the parsing of target and query; never reads the body, never decide
 from typing import Any, Protocol
 from urllib.parse import quote, unquote
 
+from fasterstore.metadata.index import Located
+from fasterstore.model import BucketRow
 from fasterstore.s3.auth_result import AuthResult
 from fasterstore.s3.canonical import UNSIGNED_PAYLOAD
 from fasterstore.s3.errors import S3Error
-from fasterstore.s3.names import parse_path
+from fasterstore.s3.names import parse_hosted_path, parse_path
 from fasterstore.s3.sigv4 import QUERY_AUTH_NAMES
+from web.client_address import Origin
 
 _PATH_SAFE = "/-._~"
 ANONYMOUS = AuthResult("none", "", UNSIGNED_PAYLOAD)
@@ -34,14 +37,17 @@ class Request:
 
     `method` is as sent; `raw_path` and `raw_query` are the percent-encoded wire text (latin-1), without "?"; `query` maps decoded
     names to decoded values (the first of a repeated name); `headers` maps lower-case names to latin-1 values; `peer_ip` is the
-    address of the socket's other end. `bucket` is "" and `key` None where the path has none; `key` is UTF-8 bytes, from 1.
+    address of the socket's other end, `client_ip` the client's (another one only behind a trusted proxy); `is_secure`: the client
+    spoke TLS. `host_bucket` is the bucket that the host names ("" in path style). `bucket` is "" and `key` None where the request names
+    none; `key` is UTF-8 bytes, from 1.
     `content_length` is the body's length on the wire in bytes, None if it was not sent. `started_at` is perf_counter seconds.
-    `identity` and `action` are filled in by the wrapper in `web/app.py`.
+    `identity` and `action` are filled in by the wrapper in `web/app.py`; `bucket_known`, `bucket_row` and `located` are
+    `web/lookup.py`'s.
     """
 
     __slots__ = (
-        "action", "bucket", "bytes_in", "content_length", "headers", "identity", "input", "key", "method", "peer_ip", "query", "raw_path",
-        "raw_query", "request_id", "started_at",
+        "action", "bucket", "bucket_known", "bucket_row", "bytes_in", "client_ip", "content_length", "headers", "host_bucket", "identity",
+        "input", "is_secure", "key", "located", "method", "peer_ip", "query", "raw_path", "raw_query", "request_id", "started_at",
     )  # fmt: skip
 
     def __init__(self, environ: dict[str, Any], request_id: str, started_at: float) -> None:
@@ -55,20 +61,33 @@ class Request:
         self.key: bytes | None = None
         self.query = _NO_QUERY
         self.bytes_in = 0
+        self.bucket_known = False
+        self.bucket_row: BucketRow | None = None
+        self.located: Located | None = None
         self.input: BodyInput = environ["wsgi.input"]
         headers = environ.get("fs.headers")
         self.headers: dict[str, str] = headers_from_cgi(environ) if headers is None else headers
         peer = environ.get("fs.peer")
         self.peer_ip: str = environ.get("REMOTE_ADDR", "") if peer is None else peer[0]
+        origin: Origin | None = environ.get("fs.origin")
+        if origin is None:
+            self.client_ip = self.peer_ip
+            self.is_secure = False
+            self.host_bucket = ""
+        else:
+            self.client_ip, self.is_secure, self.host_bucket = origin
         self.raw_path, self.raw_query = _target(environ)
         self.content_length = _content_length(self.headers.get("content-length"))
         if self.raw_query:
             self.query = parse_query(self.raw_query)
 
     def split_resource(self) -> None:
-        """Fill in `bucket` and `key` from the path. Raises S3Error InvalidURI, InvalidBucketName or KeyTooLongError."""
-        bucket, key = parse_path(self.raw_path)
-        self.bucket = bucket
+        """Fill in `bucket` and `key` from host and path. Raises S3Error InvalidURI, InvalidBucketName or KeyTooLongError."""
+        if self.host_bucket:
+            self.bucket = self.host_bucket
+            key = parse_hosted_path(self.raw_path)
+        else:
+            self.bucket, key = parse_path(self.raw_path)
         self.key = key or None
 
     def adopt_presigned_headers(self) -> None:

@@ -37,6 +37,7 @@ from web.record_source import (
     warm_buffers,
 )
 from web.regions import FileRegion
+from web.streamed_body import StreamedBody
 from web.worker import Worker
 
 logger = logging.getLogger(__name__)
@@ -134,17 +135,14 @@ def _window_end(first: int) -> int:
     return (first // WINDOW_BYTES + 1) * WINDOW_BYTES
 
 
-class Download:
-    """The body of a large answer: the bytes `first` .. `end` of one record, in windows.
+class Download(StreamedBody):
+    """The body of a large answer: the bytes `first` .. `end` of one record, in windows."""
 
-    A connection handler that can sendfile uses `regions()`; any other WSGI server iterates and gets verified bytes.
-    `finished`, if set, is called once by `close()`.
-    """
-
-    __slots__ = ("_checked_end", "_end", "_first", "_mode", "_source", "_window", "_worker", "finished")
+    __slots__ = ("_checked_end", "_end", "_first", "_mode", "_source", "_window", "_worker")
 
     def __init__(self, worker: Worker, source: Source, first: int, checked_end: int, end: int, mode: str, window: list[bytes]) -> None:
         """`first` .. `checked_end` has been verified; with `strict`, its chunks are in `window`."""
+        super().__init__()
         self._worker = worker
         self._source = source
         self._first = first
@@ -152,7 +150,6 @@ class Download:
         self._end = end
         self._mode = mode
         self._window = window
-        self.finished: Callable[[], None] | None = None
 
     def regions(self) -> Iterator[FileRegion | bytes | memoryview]:
         """Pieces of the file, each verified before it is yielded; with `strict`, the verified bytes themselves.
@@ -179,12 +176,6 @@ class Download:
         """Verified bytes. Raises as `regions()` does."""
         for piece in self._pieces(self._window or None):
             yield bytes(piece)
-
-    def close(self) -> None:
-        """The answer was sent or given up."""
-        finished, self.finished = self.finished, None
-        if finished is not None:
-            finished()
 
     def _warm_pieces(self, first: int) -> Iterator[memoryview]:
         """Verified bytes from `first` on, for as long as they are in memory and there is a buffer for them. Raises as `regions()` does."""

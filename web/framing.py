@@ -122,8 +122,10 @@ def read_head(raw: bytes, environ: dict[str, Any], max_header_count: int = 200) 
         _judge_transfer_encoding(head, minor)
     if fault is not None:
         raise bad_request(f"malformed request head: {fault}")
-    if head.header_count != raw.count(b"\r\n") - 2 or head.header_count > max_header_count:
-        raise bad_request("too many or unreadable header lines")
+    if head.header_count > max_header_count:
+        raise HttpRefusal(400, "RequestHeaderSectionTooLarge", f"there are more than {max_header_count} header lines")
+    if head.header_count != raw.count(b"\r\n") - 2:
+        raise bad_request("a header line is unreadable")
     if method == "CONNECT":
         raise HttpRefusal(501, "NotImplemented", "CONNECT is not offered here")
     _complete(head, method, line[2], minor)

@@ -1,4 +1,9 @@
-"""`/healthz` and `/readyz`, for probes and people: GET and HEAD, without a signature. Says nothing about what is stored."""
+"""`/healthz` and `/readyz`, for probes and people: GET and HEAD, without a signature. Says nothing about what is stored.
+
+The same two answer under MinIO's names, which probes and load balancers of its users are set to ask.
+"""
+
+from collections.abc import Callable
 
 from web.context import Request
 from web.reply import Reply, text_reply
@@ -29,3 +34,11 @@ def _waited_for(worker: Worker) -> str:
     if worker.index is None:
         return "waiting for the index"
     return ""
+
+
+ALIASES: dict[str, Callable[[Worker, Request], Reply]] = {
+    "/minio/health/live": healthz,
+    "/minio/health/ready": readyz,
+    "/minio/health/cluster": readyz,
+}
+"""Path -> handler. A cluster of one has its write quorum when it is ready."""

@@ -4,108 +4,151 @@ What can be known before the body is read is checked here, so that a refused cli
 Source: S3 API pages of the four actions.
 """
 
-import logging
-
-from actors.messages import BlobFoundDamaged, DeleteObject
+from actors.messages import DeleteObject
 from fasterstore.errors import DamagedRecord
 from fasterstore.metadata.index import Located
-from fasterstore.model import ObjectRow, PutIntent
-from fasterstore.s3.conditions import NOT_MODIFIED, evaluate_read, if_range_holds, write_condition_ok
+from fasterstore.metadata.multipart import OBJECT_MAX_BYTES, check_part_number
+from fasterstore.model import DeleteIntent, ObjectRow, PutIntent
+from fasterstore.s3.checksums import checksum_type
+from fasterstore.s3.conditions import NOT_MODIFIED, evaluate_read, exact_size, exact_time_secs, if_range_holds, write_condition_ok
 from fasterstore.s3.errors import S3Error, from_store
 from fasterstore.s3.names import validate_bucket
 from fasterstore.s3.ranges import content_range, parse_range
 from fasterstore.s3.xfs_signing import SCHEME as XFS_SCHEME
+from web.acl import object_acl
+from web.authorise import authorise, is_owner
 from web.body import plan_body
 from web.context import Request
-from web.download import open_blob
-from web.object_headers import answer_headers, metadata_of
+from web.lookup import find_bucket, locate, no_bucket
+from web.manifest import part_checksums, part_range
+from web.object_content import LOOKUPS, damaged, open_content
+from web.object_headers import OVERRIDES, answer_headers, checksum_headers, describe, refuse_unsigned
+from web.object_version import key_of, no_key, refuse_version
 from web.reply import Headers, Reply
 from web.upload import store_body
 from web.worker import Worker
 
-logger = logging.getLogger(__name__)
-
-LOOKUPS = 3
-"""How often a key is looked up before a record that is not where its row says counts as damage: compaction may be moving it."""
-
+APPEND_HEADER = "x-amz-write-offset-bytes"
+_NOT_ENCRYPTED = "x-amz-server-side-encryption-customer-algorithm"
 _EMPTY_LENGTH = ("Content-Length", "0")
+_OFFSET_CHARS = 19
+
+Part = tuple[int, int]
+"""A piece of an object: (offset of the first byte, length), both in bytes."""
 
 
 def put(worker: Worker, request: Request) -> Reply:
     """PutObject. Raises: S3Error."""
-    index = worker.writer()
-    _refuse_version(request)
-    system, user = metadata_of(request.headers)
+    worker.writer()
+    if request.query:
+        refuse_version(request.query.get("versionId"))
+    headers = request.headers
+    described = describe(headers)
     plan = plan_body(request, worker.settings.max_request_bytes)
-    key = _key(request)
-    create_bucket = False
-    if index.bucket(request.bucket) is None:
+    key = key_of(request)
+    bucket = find_bucket(worker, request)
+    if bucket is None:
         if request.identity.scheme != XFS_SCHEME:
             raise no_bucket(request.bucket)
         validate_bucket(request.bucket)
-        create_bucket = True
-    if_match, if_none_match = request.headers.get("if-match"), request.headers.get("if-none-match")
-    if if_match is not None or if_none_match is not None:
-        found = index.locate(request.bucket, key).object
-        _refuse_failed_condition(request, if_match, if_none_match, None if found is None else found.etag)
-    intent = PutIntent(request.bucket, key, plan.size_bytes, "", system, user, {}, if_match, if_none_match, create_bucket)
+    if described.tags:
+        refuse_unsigned(request, "set tags")
+    acl = object_acl(request, bucket) if described.has_acl else ""
+    if_match, if_none_match, append_at = headers.get("if-match"), headers.get("if-none-match"), -1
+    if if_match is not None or if_none_match is not None or APPEND_HEADER in headers:
+        append_at = _offset(headers.get(APPEND_HEADER))
+        _refuse_early(request, locate(worker, request).object, append_at, plan.size_bytes)
+    intent = PutIntent(
+        request.bucket, key, plan.size_bytes, "", described.system, described.user, {}, if_match, if_none_match, bucket is None,
+        described.tags, acl, append_at=append_at,
+    )  # fmt: skip
     stored = store_body(worker, request, plan, intent)
-    return Reply(200, [("ETag", f'"{stored.etag}"'), _EMPTY_LENGTH])
+    answer: Headers = [("ETag", f'"{stored.etag}"'), _EMPTY_LENGTH]
+    if append_at >= 0:
+        answer.append(("x-amz-object-size", str(append_at + plan.size_bytes)))
+    elif stored.checksums:
+        answer += checksum_headers(stored.checksums)
+    return Reply(200, answer)
 
 
 def get(worker: Worker, request: Request) -> Reply:
     """GetObject. Raises: S3Error; the body may raise later, and then the connection is reset."""
-    error: Exception | None = None
-    found: Located | None = None
-    for _ in range(LOOKUPS):
-        found = worker.reader().locate(request.bucket, _key(request))
-        row = _row(request, found)
-        reply, part = _described(request, row)
-        if part is None or found.blob is None or found.file_uuid is None:
-            return reply
-        try:
-            reply.body = open_blob(worker, found.blob, found.file_uuid, *part)
-        except (DamagedRecord, FileNotFoundError) as moved:
-            error = moved
-            continue
-        worker.metrics.bytes_out += part[1]
-        return reply
-    assert found is not None and found.blob is not None
-    blob = found.blob
-    logger.error("blob %d in segment %016x at %d: %s", blob.number, blob.location.segment_id, blob.location.offset, error)
-    worker.metrics.damaged_reads += 1
-    worker.tell("metadata-journal", BlobFoundDamaged(blob.number, blob.location.record_id))
-    raise from_store("DamagedRecord")
+    return _answer(worker, request, True)
 
 
 def head(worker: Worker, request: Request) -> Reply:
     """HeadObject: the same answer as GetObject's, without reading the record. Raises: S3Error."""
-    row = _row(request, worker.reader().locate(request.bucket, _key(request)))
-    return _described(request, row)[0]
+    return _answer(worker, request, False)
 
 
 def delete(worker: Worker, request: Request) -> Reply:
     """DeleteObject: 204 whether or not there was such a key. Raises: S3Error."""
-    index = worker.writer()
-    _refuse_version(request)
-    if index.bucket(request.bucket) is None:
+    worker.writer()
+    if request.query:
+        refuse_version(request.query.get("versionId"))
+    if find_bucket(worker, request) is None:
         raise no_bucket(request.bucket)
-    worker.ask("metadata-journal", DeleteObject(request.bucket, _key(request), request.headers.get("if-match")))
+    headers = request.headers
+    time_name, size_name = "x-amz-if-match-last-modified-time", "x-amz-if-match-size"
+    modified, size = headers.get(time_name), headers.get(size_name)
+    intent = DeleteIntent(
+        key_of(request),
+        headers.get("if-match"),
+        None if modified is None else exact_time_secs(time_name, modified),
+        None if size is None else exact_size(size_name, size),
+    )
+    worker.ask("metadata-journal", DeleteObject(request.bucket, intent))
     return Reply(204, [])
 
 
-def no_bucket(name: str) -> S3Error:
-    """The error for a bucket that is not there. Raises: S3Error InvalidBucketName if there never can be one of that name."""
-    validate_bucket(name)
-    return S3Error("NoSuchBucket", BucketName=name)
+def _answer(worker: Worker, request: Request, with_body: bool) -> Reply:
+    error: Exception = DamagedRecord("")
+    found: Located | None = None
+    for attempt in range(LOOKUPS):
+        found = locate(worker, request, again=attempt > 0)
+        if attempt:
+            # Another object may have come in between, with another ACL and other tags.
+            authorise(worker, request)
+        row = _row(worker, request, found)
+        try:
+            reply, part = _described(worker, request, row)
+            if with_body and part is not None:
+                reply.body = open_content(worker, found, *part)
+                worker.metrics.bytes_out += part[1]
+        except (DamagedRecord, FileNotFoundError) as moved:
+            error = moved
+            continue
+        return reply
+    assert found is not None
+    raise damaged(worker, found, error)
 
 
-def _described(request: Request, row: ObjectRow) -> tuple[Reply, tuple[int, int] | None]:
-    """The answer without its body, and the part of the object (first, length in bytes) that the body is; None for no body."""
+def _row(worker: Worker, request: Request, found: Located) -> ObjectRow:
+    """The current object of the key. Raises: S3Error NoSuchBucket, NoSuchKey, and for a query that asks for what cannot be."""
+    if found.bucket is None:
+        raise no_bucket(request.bucket)
+    if request.query:
+        refuse_version(request.query.get("versionId"))
+        if not is_owner(worker, request) and not OVERRIDES.keys().isdisjoint(request.query):
+            raise S3Error("InvalidRequest", "Request specific response headers cannot be used for anonymous GET requests.")
+    if found.object is None:
+        raise no_key(request)
+    return found.object
+
+
+def _described(worker: Worker, request: Request, row: ObjectRow) -> tuple[Reply, Part | None]:
+    """The answer without its body, and the part of the object that the body is; None for no body.
+
+    Raises: S3Error, FileNotFoundError if the object's manifest is gone (look the key up again).
+    """
     headers = request.headers
+    if _NOT_ENCRYPTED in headers:
+        raise S3Error("InvalidRequest", "The encryption parameters are not applicable to this object.")
     if evaluate_read(headers, row.etag, row.modified_ms) is not None:
         return _not_sent(request, row), None
     answer = answer_headers(row, request.query)
+    if request.query and "partNumber" in request.query:
+        return _one_part(worker, request, row, answer)
     wanted = headers.get("range")
     if wanted is not None and if_range_holds(headers.get("if-range"), row.etag, row.modified_ms):
         part = parse_range(wanted, row.size_bytes)
@@ -113,8 +156,27 @@ def _described(request: Request, row: ObjectRow) -> tuple[Reply, tuple[int, int]
             answer.append(("Content-Length", str(part[1])))
             answer.append(("Content-Range", content_range(*part, row.size_bytes)))
             return Reply(206, answer), part
+    if row.checksums and _wants_checksums(request):
+        answer += checksum_headers(row.checksums)
     answer.append(("Content-Length", str(row.size_bytes)))
     return Reply(200, answer), (0, row.size_bytes) if row.size_bytes else None
+
+
+def _one_part(worker: Worker, request: Request, row: ObjectRow, answer: Headers) -> tuple[Reply, Part | None]:
+    """The answer to a request for one part of the object, by its number."""
+    if "range" in request.headers:
+        raise S3Error("InvalidRequest", "Cannot specify both Range header and partNumber query parameter")
+    number = _part_number(request.query["partNumber"])
+    first, length, parts = part_range(worker, row, number)
+    answer.append(("Content-Length", str(length)))
+    if parts:
+        answer.append(("x-amz-mp-parts-count", str(parts)))
+    if row.checksums and _wants_checksums(request):
+        answer += checksum_headers(part_checksums(worker, row, number), checksum_type(row.checksums))
+    if not length:
+        return Reply(200, answer), None
+    answer.append(("Content-Range", content_range(first, length, row.size_bytes)))
+    return Reply(206, answer), (first, length)
 
 
 def _not_sent(request: Request, row: ObjectRow) -> Reply:
@@ -126,34 +188,43 @@ def _not_sent(request: Request, row: ObjectRow) -> Reply:
     raise S3Error("PreconditionFailed", Condition=condition)
 
 
-def _row(request: Request, found: Located) -> ObjectRow:
-    """The current object of the key. Raises: S3Error NoSuchBucket, NoSuchKey, NotImplemented."""
-    if found.bucket is None:
-        raise no_bucket(request.bucket)
-    if request.query:
-        _refuse_version(request)
-        if "partNumber" in request.query:
-            raise S3Error("NotImplemented", "Reading an object by part number is not implemented.")
-    if found.object is None:
-        raise S3Error("NoSuchKey", Key=_key(request).decode("utf-8"))
-    return found.object
+def _wants_checksums(request: Request) -> bool:
+    return request.headers.get("x-amz-checksum-mode", "").upper() == "ENABLED"
 
 
-def _refuse_failed_condition(request: Request, if_match: str | None, if_none_match: str | None, etag: str | None) -> None:
-    failed = write_condition_ok(if_match, if_none_match, etag)
-    if failed == "NoSuchKey":
-        raise S3Error("NoSuchKey", Key=_key(request).decode("utf-8"))
+def _part_number(text: str) -> int:
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < _OFFSET_CHARS else 0
+    check_part_number(number)
+    return number
+
+
+def _offset(text: str | None) -> int:
+    """The length that the object must have to be appended to; -1 for a PUT that is none."""
+    if text is None:
+        return -1
+    if not (text.isascii() and text.isdigit() and len(text) < _OFFSET_CHARS):
+        raise S3Error("InvalidArgument", "The write offset must be a number of bytes.", ArgumentName=APPEND_HEADER, ArgumentValue=text)
+    return int(text)
+
+
+def _refuse_early(request: Request, current: ObjectRow | None, append_at: int, size_bytes: int) -> None:
+    """Raises S3Error for conditions and offsets that do not hold for the current object (None: there is none)."""
+    if_match, if_none_match = request.headers.get("if-match"), request.headers.get("if-none-match")
+    failed = write_condition_ok(if_match, if_none_match, None if current is None else current.etag)
+    if failed == "NoSuchKey" or (current is None and append_at > 0):
+        raise no_key(request)
     if failed is not None:
         raise from_store(failed, "If-Match" if if_match is not None else "If-None-Match")
+    if append_at >= 0 and current is not None and current.size_bytes != append_at:
+        raise from_store("WrongOffset")
+    if append_at + size_bytes > OBJECT_MAX_BYTES:
+        raise S3Error("EntityTooLarge", ProposedSize=str(append_at + size_bytes), MaxSizeAllowed=str(OBJECT_MAX_BYTES))
 
 
-def _refuse_version(request: Request) -> None:
-    """Without versions the current object is the version "null", and there is no other."""
-    version = request.query.get("versionId")
-    if version is not None and version != "null":
-        raise S3Error("InvalidArgument", "Invalid version id specified", ArgumentName="versionId", ArgumentValue=version)
-
-
-def _key(request: Request) -> bytes:
-    assert request.key is not None
-    return request.key
+HANDLERS = {
+    "PutObject": put,
+    "GetObject": get,
+    "HeadObject": head,
+    "DeleteObject": delete,
+}
+"""By S3 action."""

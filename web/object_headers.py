@@ -1,23 +1,40 @@
 """The headers of an object: what a PUT brings and is kept, what a GET gives back, and what is refused because it is not built.
 
-A header that AWS would act on and this node would not is refused (NotImplemented), never ignored: an upload that asks for a lock, a
-tag or a copy must not look done. Values are kept as latin-1 text and so are returned byte for byte.
+A header that AWS would act on and this node would not is refused, never ignored: an upload that asks for a lock or for encryption must
+not look done. Headers that mean nothing to S3 are ignored. Values are kept as latin-1 text and so are returned byte for byte.
 Source: S3 API pages PutObject, GetObject; S3 user guide, "Working with object metadata" (limits).
 """
 
 import re
 from collections.abc import Mapping
+from typing import NamedTuple
 
+from fasterstore.digests import CHECKSUM_ALGORITHMS
 from fasterstore.model import ObjectRow
+from fasterstore.s3.checksums import checksum_type
 from fasterstore.s3.chunked import stored_content_encoding
 from fasterstore.s3.errors import S3Error
+from fasterstore.s3.tags import parse_tagging_header
+from fasterstore.s3.xfs_signing import SCHEME as XFS_SCHEME
 from fasterstore.s3.xml import OWNER_ID
 from web.context import Request
 from web.reply import Headers, http_date_of
 
 USER_METADATA_MAX_BYTES = 2 * 1024
 SYSTEM_METADATA_MAX_BYTES = 8 * 1024
+REDIRECT_MAX_BYTES = 2 * 1024
 DEFAULT_CONTENT_TYPE = "binary/octet-stream"
+STORAGE_CLASS = "x-amz-storage-class"
+WEBSITE_REDIRECT = "x-amz-website-redirect-location"
+STANDARD = "STANDARD"
+
+STORAGE_CLASSES = frozenset(
+    (
+        STANDARD, "REDUCED_REDUNDANCY", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER", "DEEP_ARCHIVE", "OUTPOSTS",
+        "GLACIER_IR", "SNOW", "EXPRESS_ONEZONE", "FSX_OPENZFS",
+    )
+)  # fmt: skip
+"""Names that are kept and returned; every object is stored alike."""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -33,45 +50,111 @@ SYSTEM_NAMES = {
 }
 """What is kept beside user metadata: lower-case name -> the name in an answer."""
 
-_OVERRIDES = {f"response-{name}": name for name in SYSTEM_NAMES}
+OVERRIDES = {f"response-{name}": name for name in SYSTEM_NAMES}
 """Query name -> the header it replaces in a GET's answer."""
 
-_NO_EFFECT_VALUES: dict[str, tuple[str, ...]] = {
-    # With one owner of everything these two say what is so anyway.
-    "x-amz-acl": ("private", "bucket-owner-full-control"),
-    "x-amz-storage-class": ("STANDARD",),
-    "x-amz-tagging": ("",),
-    "x-amz-bucket-object-lock-enabled": ("false", "False"),
-    "x-amz-object-ownership": ("BucketOwnerEnforced",),
-    "x-amz-object-lock-legal-hold": ("OFF",),
-}
-"""Headers whose named values ask for nothing; any other value is refused."""
-_UNBUILT = frozenset(
+_PLAIN = frozenset(
     (
-        "x-amz-copy-source",
-        "x-amz-object-lock-mode",
-        "x-amz-object-lock-retain-until-date",
-        "x-amz-website-redirect-location",
-        "x-amz-write-offset-bytes",
-        "x-amz-if-match-last-modified-time",
-        "x-amz-if-match-size",
-        "x-amz-rename-source",
+        "x-amz-date", "x-amz-content-sha256", "x-amz-user-agent", "x-amz-decoded-content-length", "x-amz-trailer",
+        "x-amz-sdk-checksum-algorithm", "x-amz-security-token", "x-amz-expected-bucket-owner",
+        *(algorithm.header for algorithm in CHECKSUM_ALGORITHMS.values()),
     )
-)
-_UNBUILT_PREFIXES = ("x-amz-grant-", "x-amz-server-side-encryption", "x-amz-copy-source-", "x-amz-annotation")
+)  # fmt: skip
+"""Headers of nearly every request, about which there is nothing to ask here."""
+_ACL_PREFIXES = ("x-amz-acl", "x-amz-grant-")
+_LOCK_PREFIX = "x-amz-object-lock-"
+_UNBUILT_PREFIXES = ("x-amz-server-side-encryption", "x-amz-annotation")
+_UNBUILT = frozenset(("x-amz-if-match-last-modified-time", "x-amz-if-match-size", "x-amz-rename-source"))
+"""Conditions and commands of other actions: a PUT that carries one must not look as if it had honoured it."""
+
+
+class Description(NamedTuple):
+    """What a request says of a new object besides its bytes; fields as in ObjectRow.
+
+    `has_acl`: an ACL was asked for too; `web/acl.py` (`object_acl`) says which.
+    """
+
+    system: dict[str, str]
+    user: dict[str, str]
+    tags: dict[str, str]
+    has_acl: bool
+
+
+_NO_TAGS: dict[str, str] = {}
+
+
+def describe(headers: Mapping[str, str]) -> Description:
+    """What is kept of the headers of PutObject, CopyObject, CreateMultipartUpload, or of a form's fields; lower-case names.
+
+    Raises: S3Error NotImplemented; InvalidArgument for control characters or a name that is no header's; InvalidStorageClass;
+    InvalidTag; InvalidRedirectLocation; InvalidRequest for an object lock; MetadataTooLarge.
+    """
+    system: dict[str, str] = {}
+    user: dict[str, str] = {}
+    user_bytes = system_bytes = 0
+    special = False
+    for name, value in headers.items():
+        if name.startswith("x-amz-"):
+            if name.startswith(_META_PREFIX):
+                if _TOKEN.fullmatch(name) is None:
+                    # Only a presigned query can bring such a name; as a header it could never be returned.
+                    raise S3Error("InvalidArgument", "The name of a metadata header is not valid.", ArgumentName=name)
+                refuse_control(name, value)
+                user[name[_META_CHARS:]] = value
+                user_bytes += len(name) - _META_CHARS + len(value)
+            elif name not in _PLAIN:
+                special = True
+        elif name in SYSTEM_NAMES:
+            refuse_control(name, value)
+            kept = stored_content_encoding(value) if name == "content-encoding" else value
+            if kept:
+                system[name] = kept
+                system_bytes += len(kept)
+    if user_bytes > USER_METADATA_MAX_BYTES:
+        raise S3Error("MetadataTooLarge", Size=str(user_bytes), MaxSizeAllowed=str(USER_METADATA_MAX_BYTES))
+    if system_bytes > SYSTEM_METADATA_MAX_BYTES:
+        raise S3Error("MetadataTooLarge", Size=str(system_bytes), MaxSizeAllowed=str(SYSTEM_METADATA_MAX_BYTES))
+    if not special:
+        return Description(system, user, _NO_TAGS, False)
+    refuse_unbuilt(headers)
+    _add_class_and_redirect(headers, system)
+    tagging = headers.get("x-amz-tagging")
+    tags = parse_tagging_header(tagging) if tagging else _NO_TAGS
+    return Description(system, user, tags, any(name.startswith(_ACL_PREFIXES) for name in headers))
 
 
 def refuse_unbuilt(headers: Mapping[str, str]) -> None:
-    """Raises S3Error NotImplemented for a header that asks for what this node does not do."""
-    for name, value in headers.items():
-        if name.startswith("x-amz-"):
-            _check_built(name, value)
+    """Raises S3Error NotImplemented for a header that asks for what this node does not do, InvalidRequest for an object lock."""
+    for name in headers:
+        if not name.startswith("x-amz-"):
+            continue
+        if name.startswith(_UNBUILT_PREFIXES) or name in _UNBUILT:
+            raise S3Error("NotImplemented", Header=name)
+        if name.startswith(_LOCK_PREFIX):
+            raise S3Error("InvalidRequest", "Bucket is missing Object Lock Configuration")
 
 
-def _check_built(name: str, value: str) -> None:
-    harmless = _NO_EFFECT_VALUES.get(name)
-    if (harmless is not None and value not in harmless) or name in _UNBUILT or name.startswith(_UNBUILT_PREFIXES):
-        raise S3Error("NotImplemented", Header=name)
+def refuse_unsigned(request: Request, what: str) -> None:
+    """Raises S3Error AccessDenied for an x-fs request: its headers are unsigned, so what they ask for, `what`, may be anybody's wish."""
+    if request.identity.scheme == XFS_SCHEME:
+        raise S3Error("AccessDenied", f"Requests signed by x-fs may not {what}.")
+
+
+def _add_class_and_redirect(headers: Mapping[str, str], system: dict[str, str]) -> None:
+    storage_class = headers.get(STORAGE_CLASS)
+    if storage_class is not None:
+        if storage_class not in STORAGE_CLASSES:
+            raise S3Error("InvalidStorageClass", StorageClassRequested=storage_class)
+        if storage_class != STANDARD:
+            system[STORAGE_CLASS] = storage_class
+    redirect = headers.get(WEBSITE_REDIRECT)
+    if redirect:
+        refuse_control(WEBSITE_REDIRECT, redirect)
+        if not redirect.startswith(("/", "http://", "https://")):
+            raise S3Error("InvalidRedirectLocation")
+        if len(redirect) > REDIRECT_MAX_BYTES:
+            raise S3Error("InvalidRedirectLocation", "The length of website redirect location cannot exceed 2,048 characters.")
+        system[WEBSITE_REDIRECT] = redirect
 
 
 def refuse_other_owner(request: Request) -> None:
@@ -81,45 +164,14 @@ def refuse_other_owner(request: Request) -> None:
         raise S3Error("AccessDenied")
 
 
-def metadata_of(headers: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
-    """(system, user) metadata that a PUT brings, as ObjectRow keeps them.
-
-    Raises: S3Error NotImplemented, InvalidArgument for control characters or a name that is no header's, MetadataTooLarge.
-    """
-    system: dict[str, str] = {}
-    user: dict[str, str] = {}
-    user_bytes = system_bytes = 0
-    for name, value in headers.items():
-        if name.startswith("x-amz-"):
-            if name.startswith(_META_PREFIX):
-                if _TOKEN.fullmatch(name) is None:
-                    # Only a presigned query can bring such a name; as a header it could never be returned.
-                    raise S3Error("InvalidArgument", "The name of a metadata header is not valid.", ArgumentName=name)
-                _refuse_control(name, value)
-                user[name[_META_CHARS:]] = value
-                user_bytes += len(name) - _META_CHARS + len(value)
-            else:
-                _check_built(name, value)
-        elif name in SYSTEM_NAMES:
-            _refuse_control(name, value)
-            kept = stored_content_encoding(value) if name == "content-encoding" else value
-            if kept:
-                system[name] = kept
-                system_bytes += len(kept)
-    if user_bytes > USER_METADATA_MAX_BYTES:
-        raise S3Error("MetadataTooLarge", Size=str(user_bytes), MaxSizeAllowed=str(USER_METADATA_MAX_BYTES))
-    if system_bytes > SYSTEM_METADATA_MAX_BYTES:
-        raise S3Error("MetadataTooLarge", Size=str(system_bytes), MaxSizeAllowed=str(SYSTEM_METADATA_MAX_BYTES))
-    return system, user
-
-
-def _refuse_control(name: str, value: str) -> None:
+def refuse_control(name: str, value: str) -> None:
+    """Raises S3Error InvalidArgument for a value that could not be returned as a header."""
     if _CONTROL.search(value) is not None:
         raise S3Error("InvalidArgument", "A header value may not hold control characters.", ArgumentName=name)
 
 
 def answer_headers(row: ObjectRow, query: Mapping[str, str]) -> Headers:
-    """The headers that describe an object in the answer to GET and HEAD, without length and range.
+    """The headers that describe an object in the answer to GET and HEAD, without length, range and checksums.
 
     `query` may replace some by `response-*`. Raises: S3Error InvalidArgument for an override that is no header value.
     """
@@ -137,16 +189,29 @@ def answer_headers(row: ObjectRow, query: Mapping[str, str]) -> Headers:
         headers.append((SYSTEM_NAMES.get(name, name), value))
     for name, value in row.user.items():
         headers.append((_META_PREFIX + name, value))
+    if row.tags:
+        headers.append(("x-amz-tagging-count", str(len(row.tags))))
+    return headers
+
+
+def checksum_headers(checksums: Mapping[str, str], kind: str = "") -> Headers:
+    """The headers that tell an object's or a part's checksums (as ObjectRow keeps them), with their type; none if there are none.
+
+    `kind`: the type to tell; for a part it is its object's, not its own.
+    """
+    if not checksums:
+        return []
+    headers = [(CHECKSUM_ALGORITHMS[name].header, value) for name, value in checksums.items()]
+    headers.append(("x-amz-checksum-type", kind or checksum_type(checksums)))
     return headers
 
 
 def _overridden(system: Mapping[str, str], query: Mapping[str, str]) -> dict[str, str]:
     replaced = dict(system)
-    for name, header in _OVERRIDES.items():
+    for name, header in OVERRIDES.items():
         value = query.get(name)
         if value is not None:
-            if _CONTROL.search(value) is not None:
-                raise S3Error("InvalidArgument", "A header value may not hold control characters.", ArgumentName=name)
+            refuse_control(name, value)
             # What is not ASCII goes out as the UTF-8 it was sent as.
             replaced[header] = value.encode("utf-8").decode("latin-1")
     return replaced

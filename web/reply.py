@@ -1,17 +1,14 @@
 """What a handler returns: status, headers and body. Owns nothing; it is turned into WSGI in `web/app.py` and nowhere else.
 
-A body is a sequence of byte strings, sent with the head in one write, or a download (`web/download.py`).
+A body is a sequence of byte strings, sent with the head in one write, or one that is made while it is sent (`web/streamed_body.py`).
 """
 
 from collections.abc import Sequence
 from functools import lru_cache
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
 from fasterstore.s3.xml import http_date
-
-if TYPE_CHECKING:
-    from web.download import Download
+from web.streamed_body import StreamedBody
 
 STATUS_LINES: dict[int, str] = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 
@@ -23,7 +20,7 @@ class Reply:
 
     __slots__ = ("body", "headers", "status")
 
-    def __init__(self, status: int, headers: Headers, body: "Sequence[bytes | memoryview] | Download" = ()) -> None:
+    def __init__(self, status: int, headers: Headers, body: Sequence[bytes | memoryview] | StreamedBody = ()) -> None:
         self.status = status
         self.headers = headers
         self.body = body

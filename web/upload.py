@@ -9,7 +9,7 @@ that differs is ever named. An extent is given back after the last write into it
 """
 
 import logging
-from typing import Any
+from typing import Any, NamedTuple
 
 from blake3 import blake3
 
@@ -41,11 +41,18 @@ _spare: list[bytearray] = []
 """Buffers of finished uploads: fresh memory costs a page fault each 4 KiB. A failed one keeps its own: a job may still read them."""
 
 
-def store_body(worker: Worker, request: Request, plan: BodyPlan, intent: PutIntent) -> Stored:
+class StoredBody(NamedTuple):
+    """What was stored: ETag and time (Unix milliseconds) as the journal answered, and the verified checksums of the body as ObjectRow's."""
+
+    etag: str
+    modified_ms: int
+    checksums: dict[str, str]
+
+
+def store_body(worker: Worker, request: Request, plan: BodyPlan, intent: PutIntent) -> StoredBody:
     """Receive the body, verify it, store it and have it named.
 
-    Args: `intent` with everything but `etag` and `checksums`. Returns the journal's answer. Raises: S3Error, and what reading the body
-    raises; nothing is named then.
+    Args: `intent` with everything but `etag` and `checksums`. Raises: S3Error, and what reading the body raises; nothing is named then.
     """
     if plan.size_bytes <= SMALL_BODY_MAX_BYTES:
         return _store_small(worker, request, plan, intent)
@@ -54,17 +61,17 @@ def store_body(worker: Worker, request: Request, plan: BodyPlan, intent: PutInte
     return _store_streamed(worker, request, plan, intent)
 
 
-def _store_small(worker: Worker, request: Request, plan: BodyPlan, intent: PutIntent) -> Stored:
+def _store_small(worker: Worker, request: Request, plan: BodyPlan, intent: PutIntent) -> StoredBody:
     reader = BodyReader(request, plan)
     body = reader.read_all()
     trailers = reader.trailers()
     digests = plan.digests_of(body, worker.blob_key)
     plan.verify(digests, trailers)
     answer: Stored = worker.ask("segment-writer", PutObject(_named(intent, digests), digests.blob_id, body))
-    return answer
+    return StoredBody(answer.etag, answer.modified_ms, digests.checksums)
 
 
-def _store_collected(worker: Worker, request: Request, plan: BodyPlan, intent: PutIntent) -> Stored:
+def _store_collected(worker: Worker, request: Request, plan: BodyPlan, intent: PutIntent) -> StoredBody:
     reader = BodyReader(request, plan)
     body = bytearray(plan.size_bytes)
     reader.fill(memoryview(body))
@@ -74,13 +81,14 @@ def _store_collected(worker: Worker, request: Request, plan: BodyPlan, intent: P
     extent = _Extent(worker, plan.size_bytes)
     try:
         extent.start(extent.write, body, 0)
-        return extent.finish(_named(intent, digests), digests.blob_id, table)
+        answer = extent.finish(_named(intent, digests), digests.blob_id, table)
+        return StoredBody(answer.etag, answer.modified_ms, digests.checksums)
     except BaseException:
         extent.abort()
         raise
 
 
-def _store_streamed(worker: Worker, request: Request, plan: BodyPlan, intent: PutIntent) -> Stored:
+def _store_streamed(worker: Worker, request: Request, plan: BodyPlan, intent: PutIntent) -> StoredBody:
     if worker.streamed_uploads >= STREAMED_UPLOADS_MAX:
         raise from_store("Overloaded", "too many large uploads at once")
     worker.streamed_uploads += 1
@@ -90,7 +98,7 @@ def _store_streamed(worker: Worker, request: Request, plan: BodyPlan, intent: Pu
         worker.streamed_uploads -= 1
 
 
-def _stream(worker: Worker, request: Request, plan: BodyPlan, intent: PutIntent) -> Stored:
+def _stream(worker: Worker, request: Request, plan: BodyPlan, intent: PutIntent) -> StoredBody:
     reader = BodyReader(request, plan)
     extent = _Extent(worker, plan.size_bytes)
     try:
@@ -113,7 +121,8 @@ def _stream(worker: Worker, request: Request, plan: BodyPlan, intent: PutIntent)
             _spare.extend(buffers)
         results = digests.results()
         plan.verify(results, trailers)
-        return extent.finish(_named(intent, results), results.blob_id, table.finish())
+        answer = extent.finish(_named(intent, results), results.blob_id, table.finish())
+        return StoredBody(answer.etag, answer.modified_ms, results.checksums)
     except BaseException:
         extent.abort()
         raise

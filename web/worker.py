@@ -56,7 +56,7 @@ class Worker:
 
     __slots__ = (
         "access_log", "blob_key", "cache", "cache_ref", "directory", "disk", "host_id", "index", "link_state", "metrics", "now_ms",
-        "number", "read_only", "segments", "settings", "streamed_uploads",
+        "number", "read_only", "segments", "segments_dir", "settings", "streamed_uploads",
     )  # fmt: skip
 
     def __init__(
@@ -90,6 +90,7 @@ class Worker:
         self.read_only = ""
         self.streamed_uploads = 0
         """How many bodies are being streamed into extents now: each holds two buffers."""
+        self.segments_dir = segments_dir
         self.segments = OpenSegments(disk, segments_dir)
         self.metrics = Metrics(process=f"worker-{number}")
         self.metrics.cache = cache

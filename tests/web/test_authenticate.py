@@ -67,14 +67,16 @@ def test_a_wrong_secret_or_an_unknown_key_opens_nothing(scheme):
         assert code_of(gate(OWN), access, signed(scheme, Credentials("nobody", "another"))) == "InvalidAccessKeyId"
 
 
-def test_without_a_signature_nothing_but_open_routes_answers():
+def test_without_a_signature_s3_is_entered_as_nobody_and_guarded_routes_not_at_all():
     gatekeeper = gate(OWN)
     assert {access: code_of(gatekeeper, access, request_of(peer="127.0.0.1")) for access in ("open", "s3", "admin", "internal")} == {
         "open": "admitted",
-        "s3": "AccessDenied",
+        "s3": "admitted",
         "admin": "AccessDenied",
         "internal": "AccessDenied",
     }
+    for headers in ({}, {"x-amz-content-sha256": "UNSIGNED-PAYLOAD"}, {"x-forwarded-user": GOOD.access_key}):
+        assert gatekeeper.admit("s3", request_of(headers=headers, peer="127.0.0.1"), NOW * 1000)[:2] == ("none", "")
 
 
 def test_an_access_that_nobody_declared_is_denied():

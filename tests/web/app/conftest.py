@@ -47,7 +47,9 @@ class Store:
         self.datadir = open_datadir(self.disk, str(folder), os.urandom)
         self.directory = Directory()
         self.fatal: list[str] = []
-        self.now_ms = lambda: int(time.time() * 1000)
+        self.shift_ms = 0
+        """How far this store's clock is ahead."""
+        self.now_ms = lambda: int(time.time() * 1000) + self.shift_ms
         self.actors = StorageActors(
             self.disk,
             self.datadir,
@@ -55,6 +57,8 @@ class Store:
             segment_target_bytes=self.settings.segment_target_bytes,
             min_free_bytes=0,
             checkpoint_interval_secs=60,
+            multipart_ttl_secs=self.settings.multipart_ttl_secs,
+            read_grace_secs=self.settings.read_grace_secs,
             fatal=lambda reason, suspect: self.fatal.append(reason),
             now_ms=self.now_ms,
         )

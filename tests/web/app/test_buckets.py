@@ -59,3 +59,50 @@ def test_buckets_are_listed_in_pages(store):
     assert b"ContinuationToken" not in second.body
     assert store.send("GET", "/?max-buckets=0").status == 400
     assert store.send("GET", "/?continuation-token=%21").status == 400
+
+
+def code_of(answer):
+    return answer.status, answer.body.decode().partition("<Code>")[2].partition("<")[0]
+
+
+def test_creating_a_bucket_again_changes_none_of_its_settings(store):
+    for headers in ({"x-amz-acl": "public-read"}, {"x-amz-object-ownership": "ObjectWriter"}):
+        assert store.send("PUT", "/box", headers=headers).status == 409
+    assert b"AllUsers" not in store.send("GET", "/box?acl").body
+    assert b"OwnershipControlsNotFoundError" in store.send("GET", "/box?ownershipControls").body
+
+
+@pytest.mark.parametrize(
+    ("first", "again", "code"),
+    [
+        (None, None, "BucketAlreadyOwnedByYou"),
+        (None, "private", "BucketAlreadyOwnedByYou"),
+        ("private", None, "BucketAlreadyOwnedByYou"),
+        ("public-read", "public-read", "BucketAlreadyOwnedByYou"),
+        (None, "public-read", "BucketAlreadyExists"),
+        ("public-read", None, "BucketAlreadyExists"),
+        ("public-read", "authenticated-read", "BucketAlreadyExists"),
+    ],
+)
+def test_a_bucket_with_another_acl_is_not_the_one_that_was_asked_for(store, first, again, code):
+    def create(acl):
+        return store.send("PUT", "/acl-box", headers={} if acl is None else {"x-amz-acl": acl, "x-amz-object-ownership": "ObjectWriter"})
+
+    assert create(first).status == 200
+    before = store.send("GET", "/acl-box?acl").body
+    assert code_of(create(again)) == (409, code)
+    assert store.send("GET", "/acl-box?acl").body == before
+
+
+@pytest.mark.parametrize("asked", [b"<Bucket><Type>Directory</Type></Bucket>", b"<Unknown/>"])
+def test_a_configuration_that_is_not_understood_makes_no_bucket(store, asked):
+    body = b"<CreateBucketConfiguration>" + asked + b"</CreateBucketConfiguration>"
+    assert store.send("PUT", "/never-made", body).status in (400, 501)
+    assert names(store.send("GET", "/")) == ["box"]
+
+
+def test_another_owner_is_expected_in_vain(store):
+    assert store.send("HEAD", "/box", headers={"x-amz-expected-bucket-owner": "000000000000"}).status == 200
+    for method, target in (("HEAD", "/box"), ("DELETE", "/box"), ("GET", "/box?versioning"), ("PUT", "/box/k")):
+        assert store.send(method, target, headers={"x-amz-expected-bucket-owner": "111122223333"}).status == 403
+    assert names(store.send("GET", "/")) == ["box"]

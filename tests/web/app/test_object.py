@@ -133,13 +133,22 @@ def test_a_bucket_that_is_not_there_is_made_only_by_an_xfs_put(store):
         ("/box/k", {"content-length": "(none)"}, 411, "MissingContentLength"),
         ("/box/k", {"content-length": "134217729"}, 400, "EntityTooLarge"),
         ("/box/k", {"content-md5": "no digest"}, 400, "InvalidDigest"),
-        ("/box/k", {"x-amz-copy-source": "/box/other"}, 501, "NotImplemented"),
-        ("/box/k", {"x-amz-acl": "public-read"}, 501, "NotImplemented"),
+        ("/box/k", {"x-amz-server-side-encryption": "AES256"}, 501, "NotImplemented"),
+        ("/box/k", {"x-amz-object-lock-mode": "COMPLIANCE"}, 400, "InvalidRequest"),
+        ("/box/k", {"x-amz-acl": "public"}, 400, "InvalidArgument"),
+        ("/box/k", {"x-amz-storage-class": "COLD"}, 400, "InvalidStorageClass"),
+        ("/box/k", {"x-amz-tagging": "a=1&a=2"}, 400, "InvalidArgument"),
+        ("/box/k", {"x-amz-website-redirect-location": "elsewhere"}, 400, "InvalidRedirectLocation"),
+        ("/box/k", {"x-amz-write-offset-bytes": "3"}, 400, "InvalidWriteOffset"),
+        ("/box/k", {"x-amz-write-offset-bytes": "-1"}, 400, "InvalidArgument"),
+        ("/box/new", {"x-amz-write-offset-bytes": "3"}, 404, "NoSuchKey"),
         ("/box/k", {"x-amz-meta-a": "v" * 2048}, 400, "MetadataTooLarge"),
         ("/box/k", {"x-amz-expected-bucket-owner": "111111111111"}, 403, "AccessDenied"),
         ("/box/k", {"if-match": '"other"'}, 412, "PreconditionFailed"),
         ("/box/k", {"if-none-match": "*"}, 412, "PreconditionFailed"),
         ("/box/k?versionId=1", {}, 400, "InvalidArgument"),
+        ("/box/k?versionId=", {}, 400, "InvalidArgument"),
+        (f"/box/k?versionId={'v' * 32}", {}, 404, "NoSuchVersion"),
         ("/box/%FF", {}, 400, "InvalidURI"),
     ],
 )
@@ -233,6 +242,23 @@ def test_a_record_that_was_moved_is_looked_up_again_before_it_counts_as_damage(s
     assert store.send("GET", "/box/k").status == 500
 
 
+def test_what_is_found_at_the_second_look_is_judged_anew(store):
+    def public_a_moment_ago(found):
+        return gone(found)._replace(object=found.object._replace(acl="public-read"))
+
+    body = os.urandom(2 * 1048576)
+    store.send("PUT", "/box/k", body, headers={"x-amz-acl": "public-read"})
+    index = store.worker.index
+    store.worker.index = OutdatedIndex(index, public_a_moment_ago, 1)
+    assert store.send("GET", "/box/k", sign="").body == body
+    store.worker.index = index
+    assert store.send("PUT", "/box/k?acl", headers={"x-amz-acl": "private"}).status == 200
+    sleep(0.01)
+    store.worker.cache.clear()
+    store.worker.index = OutdatedIndex(index, public_a_moment_ago, 1)
+    assert store.send("GET", "/box/k", sign="").status == 403
+
+
 def test_an_error_to_head_has_no_body(store):
     answer = store.send("HEAD", "/box/missing")
     assert (answer.status, answer.body) == (404, b"")
@@ -246,7 +272,8 @@ def test_headers_that_a_presigned_url_carries_count_as_sent(store):
     assert store.send("PUT", f"/box/k?{query}", b"x", sign="").status == 200
     assert store.send("HEAD", "/box/k").headers["x-amz-meta-a"] == "b"
     query = presign_v4("PUT", "/box/k", "x-amz-tagging=a%3Db", {"host": "localhost"}, store.credentials, now, 60)
-    assert store.send("PUT", f"/box/k?{query}", b"y", sign="").status == 501
+    assert store.send("PUT", f"/box/k?{query}", b"y", sign="").status == 200
+    assert store.send("HEAD", "/box/k").headers["x-amz-tagging-count"] == "1"
 
 
 def test_a_damaged_record_is_refused_reported_and_repaired_by_the_next_put(store):
