@@ -75,8 +75,8 @@ def test_the_signed_payload_hash_is_verified(node, bucket, size, scheme):
     [
         ({"content-md5": "not base64"}, "InvalidDigest"),
         ({"content-md5": "AAAA"}, "InvalidDigest"),
-        ({"x-amz-checksum-crc32": "AAAA"}, "InvalidRequest"),
-        ({"x-amz-checksum-crc32": "not base64"}, "InvalidRequest"),
+        ({"x-amz-checksum-crc32": "AAAA"}, "BadDigest"),
+        ({"x-amz-checksum-crc32": "not base64"}, "BadDigest"),
         ({"x-amz-checksum-crc128": "AAAA"}, "InvalidRequest"),
         ({"x-amz-checksum-crc32": "AAAAAA==", "x-amz-checksum-crc32c": "AAAAAA=="}, "InvalidRequest"),
         ({"x-amz-sdk-checksum-algorithm": "CRC32"}, "InvalidRequest"),

@@ -96,7 +96,7 @@ class TestExpect:
         "signature": ({}, "key", 403, "SignatureDoesNotMatch"),
         "length": ({"content-length": "99999999999"}, "key", 400, "EntityTooLarge"),
         "digest": ({"content-md5": "AAAA"}, "key", 400, "InvalidDigest"),
-        "checksum": ({"x-amz-checksum-crc32": "AAAA"}, "key", 400, "InvalidRequest"),
+        "checksum": ({"x-amz-checksum-crc32": "AAAA"}, "key", 400, "BadDigest"),
         "precondition": ({"if-none-match": "*"}, "there", 412, "PreconditionFailed"),
         "if-match": ({"if-match": '"other"'}, "there", 412, "PreconditionFailed"),
         "missing": ({"if-match": '"other"'}, "key", 404, "NoSuchKey"),

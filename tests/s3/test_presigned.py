@@ -49,9 +49,14 @@ def test_a_url_from_the_future_is_refused(node, bucket):
         assert_refused(early.send_presigned("GET", early.presign("GET", bucket, "key")), 403, "AccessDenied")
 
 
-@pytest.mark.parametrize("expires", ["0", "-1", "604801", "soon", "99999999999999"])
+@pytest.mark.parametrize("expires", ["0", "-1", "604801", "99999999999999"])
 def test_an_impossible_life_is_refused(client, bucket, expires):
     url = client.presign("GET", bucket, "key", expires_secs=60).replace("X-Amz-Expires=60", f"X-Amz-Expires={expires}")
+    assert_refused(client.send_presigned("GET", url), 403, "AccessDenied")
+
+
+def test_a_life_that_is_no_number_is_refused(client, bucket):
+    url = client.presign("GET", bucket, "key", expires_secs=60).replace("X-Amz-Expires=60", "X-Amz-Expires=soon")
     assert_refused(client.send_presigned("GET", url), 400, "AuthorizationQueryParametersError")
 
 

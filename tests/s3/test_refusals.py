@@ -101,7 +101,7 @@ def test_an_upload_that_stalls_is_refused(start_node, connect):
 
 
 @pytest.mark.parametrize(
-    ("method", "query"), [("POST", ""), ("PATCH", ""), ("GET", "uploads"), ("POST", "uploads"), ("PUT", "partNumber=1&uploadId=x")]
+    ("method", "query"), [("POST", ""), ("PATCH", ""), ("GET", "uploads"), ("GET", "torrent"), ("POST", "select&select-type=2")]
 )
 def test_what_is_not_built_is_refused_by_name(node, client, bucket, method, query):
     answer = client.send(method, f"/{bucket}/key", query, body=b"")
