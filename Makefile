@@ -4,16 +4,16 @@ SHELL := /bin/sh
 PY := .venv/bin/python
 TESTS_STAMP := .venv/.tests-installed
 NODE_STAMP := .venv/.node-installed
-NOT_SLOW_SUITES := not faults
+NOT_SLOW_SUITES := not faults and not clients
 UNIT_TESTS := $(wildcard tests/architecture tests/fasterstore tests/actors tests/web tests/tools tests/scripts)
-SHELL_SCRIPTS := $(wildcard scripts/*.sh) .ci/run
+SHELL_SCRIPTS := $(wildcard scripts/*.sh) tests/clients/install.sh .ci/run
 PYTEST := $(PY) -m pytest -n 2 --timeout=300
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test test-quick test-faults test-clients bench measure-million measure-scaled health put get delete clean
+.PHONY: help run check test test-quick test-faults test-clients s3-tests bench measure-million measure-scaled health put get delete clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 run: $(NODE_STAMP) .env ## start a node (settings in .env; port 9000, data in ./data unless changed)
 	@exec $(PY) -m fasterstore serve
@@ -24,7 +24,7 @@ check: $(TESTS_STAMP) ## lint, types, direction of imports, shell scripts
 	$(PY) -m pytest -q tests/architecture
 	@if command -v shellcheck >/dev/null; then shellcheck -x $(SHELL_SCRIPTS); else echo "shellcheck is not installed: scripts not checked"; fi
 
-test: $(TESTS_STAMP) ## the whole suite but test-faults
+test: $(TESTS_STAMP) ## the whole suite but test-faults and test-clients
 	$(PYTEST) -m "$(NOT_SLOW_SUITES)"
 
 test-quick: $(TESTS_STAMP) ## unit tests, at most a minute
@@ -34,8 +34,14 @@ test-quick: $(TESTS_STAMP) ## unit tests, at most a minute
 test-faults: $(TESTS_STAMP) ## more crash, power-cut and disk-fault rounds (minutes; FAULT_ROUNDS=, CRASH_ROUNDS= for more)
 	$(PYTEST) --timeout=1200 -m faults || [ $$? -eq 5 ]
 
-test-clients: $(TESTS_STAMP) ## real S3 programs alone (they are part of `make test` too)
-	$(PYTEST) tests/clients
+test-clients: $(TESTS_STAMP) ## S3 programs that are slow to install: rclone, restic, mc, pandas ... (installed first; minutes)
+	@tests/clients/install.sh
+	$(PYTEST) -m clients tests/clients
+
+s3-tests: $(TESTS_STAMP) ## ceph/s3-tests, of which 95 % must pass (2 minutes): S3_TESTS= a folder with a checkout of them
+	@test -f "$(S3_TESTS)/s3tests/functional/test_s3.py" || { echo "S3_TESTS must name a checkout of github.com/ceph/s3-tests" >&2; exit 2; }
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r tests/s3_tests/requirements.txt
+	$(PY) -m scripts.s3_tests "$(S3_TESTS)"
 
 bench: $(NODE_STAMP) ## load on a running node: FS_OBJECTS= FS_SIZE_BYTES= FS_CONCURRENCY= FS_BUCKET=
 	@$(PY) -m fasterstore bench
@@ -59,7 +65,7 @@ delete: ## delete an object: BUCKET= KEY=
 	@scripts/fs-delete.sh "$$BUCKET" "$$KEY"
 
 clean: ## remove .venv and caches; data and .env stay
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
+	rm -rf .venv .venv-clients .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
 	find fasterstore actors web tools tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .env:

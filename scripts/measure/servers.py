@@ -153,7 +153,8 @@ class Node(Server):
 
     def _is_whole(self) -> bool:
         workers = int(self._settings.get("FS_WORKERS") or len(os.sched_getaffinity(0)))
-        with Client(self.endpoint, self.access_key, self.secret_key) as client:
+        region = self._settings.get("FS_REGION", "us-east-1")
+        with Client(self.endpoint, self.access_key, self.secret_key, region=region) as client:
             try:
                 response = client.send("GET", "/_admin/actors")
             except requests.RequestException:
