@@ -28,7 +28,7 @@ test: $(TESTS_STAMP) ## the whole suite but test-faults and test-clients
 	$(PYTEST) -m "$(NOT_SLOW_SUITES)"
 
 test-quick: $(TESTS_STAMP) ## unit tests, at most a minute
-	$(PYTEST) -q -m "$(NOT_SLOW_SUITES) and not slow" $(UNIT_TESTS)
+	$(PYTEST) -q -m "$(NOT_SLOW_SUITES) and not slow" --ignore=tests/web/app $(UNIT_TESTS)
 
 # pytest ends with 5 when a suite has no test, which is not a failure here.
 test-faults: $(TESTS_STAMP) ## more crash, power-cut and disk-fault rounds (minutes; FAULT_ROUNDS=, CRASH_ROUNDS= for more)
