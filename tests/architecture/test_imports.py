@@ -13,10 +13,10 @@ ROOT = Path(__file__).resolve().parents[2]
 LAYERS = ("fasterstore", "actors", "web", "tools")
 UPWARD_EXEMPT = {"fasterstore/__main__.py"}
 DOORS = {
-    "pykka": {"actors/runtime.py"},
+    "pykka": {"actors/mailbox.py", "actors/runtime.py"},
     "gevent": {
-        "actors/runtime.py", "actors/native_thread.py", "actors/transport.py", "web/connection.py", "web/server.py", "web/wire.py",
-        "tools/node.py",
+        "actors/mailbox.py", "actors/runtime.py", "actors/native_thread.py", "actors/transport.py", "web/connection.py", "web/server.py",
+        "web/wire.py", "tools/node.py",
     },
     "greenlet": {"actors/runtime.py"},
     "apsw": {"fasterstore/metadata/index.py", "fasterstore/metadata/index_writer.py"},

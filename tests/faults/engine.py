@@ -275,7 +275,7 @@ def scratch_folder() -> Iterator[str]:
 @contextmanager
 def laboratory() -> Iterator[None]:
     """The journal's own clock stands still, so that a run is told by its seed; `Engine.tick` moves it. Killed actors log nothing."""
-    loggers = [logging.getLogger(name) for name in ("actors.runtime", "fasterstore.segments", "fasterstore.journal")]
+    loggers = [logging.getLogger(name) for name in ("actors.mailbox", "actors.runtime", "fasterstore.segments", "fasterstore.journal")]
     levels = [logger.level for logger in loggers]
     with patch.object(actors.metadata_journal, "TICK_SECS", 1e6), patch.multiple(judge_uploads, **SMALL_STEPS):
         for logger in loggers:
