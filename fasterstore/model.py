@@ -58,7 +58,10 @@ class BlobRow(NamedTuple):
 
 
 class SegmentRow(NamedTuple):
-    """A segment as the index holds it; dead bytes are `length_bytes` - `live_bytes` once it is sealed."""
+    """A segment as the index holds it; dead bytes are `length_bytes` - `live_bytes` once it is sealed.
+
+    `retired`: no blob lies in it and its file may be unlinked. `punched_bytes` of the dead ones have been given back already.
+    """
 
     segment_id: SegmentId
     epoch: Epoch
@@ -66,6 +69,8 @@ class SegmentRow(NamedTuple):
     sealed: bool
     length_bytes: int
     live_bytes: int
+    retired: bool = False
+    punched_bytes: int = 0
 
 
 class BucketRow(NamedTuple):

@@ -55,7 +55,9 @@ def dump(path):
 
 def audit(path):
     """Recompute refs, live bytes and usage from the rows they count; every row's checksum is verified on the way."""
-    blobs = {row[0]: schema.unpack_blob(*row) for row in rows(path, "SELECT * FROM blobs")}
+    blobs = {row[0]: schema.unpack_blob(*row) for row in rows(path, "SELECT number, prefix, segment, value FROM blobs")}
+    unused = {number: since for number, since in rows(path, "SELECT number, unused_ms FROM blobs") if since is not None}
+    assert unused == {number: row.zero_since_ms for number, row in blobs.items() if not row.refs}
     segments = {number: schema.unpack_segment(number, value) for number, value in rows(path, "SELECT * FROM segments")}
     usage = {number: schema.unpack_usage(number, value) for number, value in rows(path, "SELECT * FROM usage")}
     buckets = {number for _, number, _ in rows(path, "SELECT * FROM buckets")}

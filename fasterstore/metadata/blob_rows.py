@@ -34,17 +34,18 @@ def take_blob(index: IndexWriter, entry: BlobEntry) -> None:
         if entry.location is None:
             raise InvariantError("a new blob without a location")
         index.add_blob(BlobRow(entry.blob, entry.blob_id, 1, entry.location))
-        _add_live(index, entry.location.segment_id, record_bytes(entry.location.stored_bytes))
+        add_live(index, entry.location.segment_id, record_bytes(entry.location.stored_bytes))
         return
     row = blob_row(index, entry.blob)
     row = row._replace(refs=row.refs + 1, zero_since_ms=0)
     if entry.source is BlobSource.REPAIRED:
         if entry.location is None:
             raise InvariantError("a repair without a location")
-        _add_live(index, row.location.segment_id, -record_bytes(row.location.stored_bytes))
-        _add_live(index, entry.location.segment_id, record_bytes(entry.location.stored_bytes))
-        row = row._replace(location=entry.location, damaged=False)
+        add_live(index, row.location.segment_id, -record_bytes(row.location.stored_bytes))
+        add_live(index, entry.location.segment_id, record_bytes(entry.location.stored_bytes))
         index.count_damaged(-1)
+        index.move_blob(row._replace(location=entry.location, damaged=False))
+        return
     index.change_blob(row)
 
 
@@ -59,7 +60,8 @@ def release_blob(index: IndexWriter, number: int, now_ms: int, count: int = 1) -
     index.change_blob(row._replace(refs=refs, zero_since_ms=0 if refs else now_ms))
 
 
-def _add_live(index: IndexWriter, segment_id: int, change_bytes: int) -> None:
+def add_live(index: IndexWriter, segment_id: int, change_bytes: int) -> None:
+    """Add to a segment's live bytes; may be negative."""
     row = index.segment(segment_id)
     index.put_segment(row._replace(live_bytes=row.live_bytes + change_bytes))
 

@@ -19,6 +19,15 @@ from typing import Any, NamedTuple
 import msgpack
 
 from fasterstore.errors import UnsupportedFormat
+from fasterstore.metadata.space_entries import (
+    BlobsForgotten,
+    BlobsMoved,
+    RangePunched,
+    SegmentRemoved,
+    SegmentRetired,
+    SpaceEntry,
+    restore,
+)
 from fasterstore.model import BlobLocation, BlobNumber, BucketId, Epoch, ManifestNumber, SegmentId, Slice
 
 ENTRY_VERSION = 1
@@ -45,6 +54,11 @@ class Kind(IntEnum):
     UPLOAD_ABORTED = 16
     PARTS_RELEASED = 17
     OBJECT_APPENDED = 18
+    BLOBS_FORGOTTEN = 19
+    BLOBS_MOVED = 20
+    SEGMENT_RETIRED = 21
+    SEGMENT_REMOVED = 22
+    RANGE_PUNCHED = 23
 
 
 class BlobSource(IntEnum):
@@ -296,7 +310,7 @@ class ObjectAppended(NamedTuple):
 Entry = (
     EpochStarted | SegmentIdsLeased | SegmentOpened | SegmentSealed | BucketCreated | BucketDeleted
     | ObjectPut | ObjectDeleted | BlobDamaged | BucketConfigured | ObjectAmended | ObjectRenamed
-    | UploadCreated | PartPut | UploadCompleted | UploadAborted | PartsReleased | ObjectAppended
+    | UploadCreated | PartPut | UploadCompleted | UploadAborted | PartsReleased | ObjectAppended | SpaceEntry
 )  # fmt: skip
 
 _LOGICAL = {
@@ -317,6 +331,11 @@ _LOCAL = {
     PartPut: Kind.PART_PUT,
     UploadAborted: Kind.UPLOAD_ABORTED,
     PartsReleased: Kind.PARTS_RELEASED,
+    BlobsForgotten: Kind.BLOBS_FORGOTTEN,
+    BlobsMoved: Kind.BLOBS_MOVED,
+    SegmentRetired: Kind.SEGMENT_RETIRED,
+    SegmentRemoved: Kind.SEGMENT_REMOVED,
+    RangePunched: Kind.RANGE_PUNCHED,
 }
 _TWO_PARTS: dict[type, tuple[Kind, int]] = {
     ObjectPut: (Kind.OBJECT_PUT, 15),
@@ -366,4 +385,6 @@ def decode(data: bytes) -> Entry:
             entry = entry._replace(slices=tuple(Slice(*piece) for piece in entry.slices))
     elif kind == Kind.PARTS_RELEASED:
         entry = entry._replace(parts=tuple(entry.parts))
+    elif kind >= Kind.BLOBS_FORGOTTEN:
+        entry = restore(entry)
     return entry

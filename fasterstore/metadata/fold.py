@@ -25,6 +25,7 @@ from fasterstore.metadata.entries import (
     SegmentOpened,
     SegmentSealed,
 )
+from fasterstore.metadata.fold_space import APPLY_SPACE
 from fasterstore.metadata.fold_uploads import APPLY_UPLOADS, release_content, use_manifest
 from fasterstore.metadata.index_writer import IndexWriter
 from fasterstore.metadata.upload_schema import Release, Unused
@@ -158,4 +159,5 @@ _APPLY: dict[type, Callable[[IndexWriter, int, Any], None]] = {
     ObjectAmended: _object_amended,
     ObjectRenamed: _object_renamed,
     **APPLY_UPLOADS,
+    **APPLY_SPACE,
 }

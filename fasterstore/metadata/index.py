@@ -125,7 +125,7 @@ class IndexView:
         self._execute = self._connection.execute
         self.uploads = UploadView(self._rows)
         version, self._index_uuid, self._log_uuid = schema.unpack_identity(self._one("SELECT value FROM meta WHERE name = 'identity'"))
-        if version != schema.SCHEMA_VERSION:
+        if version not in schema.READABLE_VERSIONS:
             raise UnsupportedFormat(f"{path}: index schema {version}; this build reads {schema.SCHEMA_VERSION}")
 
     def close(self) -> None:
@@ -242,3 +242,13 @@ class IndexView:
         """Return every segment's row, in order of id."""
         rows = self._rows("SELECT segment_id, value FROM segments ORDER BY segment_id")
         return [schema.unpack_segment(segment_id, value) for segment_id, value in rows]
+
+    def blobs_in(self, segment_id: int, after: int, limit: int) -> list[BlobRow]:
+        """Return at most `limit` blobs that lie in a segment, in order of number, with numbers above `after`. Raises DamagedRow."""
+        statement = "SELECT number, prefix, segment, value FROM blobs WHERE segment = ? AND number > ? ORDER BY number LIMIT ?"
+        return [schema.unpack_blob(*row) for row in self._rows(statement, segment_id, after, limit)]
+
+    def unused_since_ms(self) -> int | None:
+        """Return since when the blob that nothing names for longest is unused (Unix milliseconds), None if there is no such blob."""
+        rows = self._rows("SELECT unused_ms FROM blobs WHERE unused_ms IS NOT NULL ORDER BY unused_ms LIMIT 1")
+        return int(rows[0][0]) if rows else None

@@ -5,7 +5,7 @@ once at its end. After `rollback` nothing of the batch is left, in memory or in 
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import apsw
 
@@ -45,18 +45,34 @@ class IndexWriter:
         if not self._execute("SELECT count(*) FROM sqlite_schema WHERE name = 'meta'").get:
             self._create(log_uuid, random_bytes(16))
         version, self.index_uuid, stored_log = schema.unpack_identity(self._execute("SELECT value FROM meta WHERE name='identity'").get)
-        if version != schema.SCHEMA_VERSION:
+        if version not in schema.READABLE_VERSIONS:
             raise UnsupportedFormat(f"{path}: index schema {version}; this build reads {schema.SCHEMA_VERSION}")
         if stored_log != log_uuid:
             raise UnsupportedFormat(f"{path}: the index was folded from another journal than the one beside it")
+        if version == 1:
+            self._migrate_from_1(log_uuid)
         self._forget()
 
     def _create(self, log_uuid: bytes, index_uuid: bytes) -> None:
         self._execute("BEGIN IMMEDIATE")
         self._execute(schema.TABLES)
+        self._execute(schema.BLOB_INDEXES)
         self._execute(UPLOAD_TABLES)
         self._execute("INSERT INTO meta VALUES('identity', ?)", (schema.pack_identity(index_uuid, log_uuid),))
         self._execute("INSERT INTO meta VALUES('state', ?)", (schema.pack_state(State(0, 0, 0, 0, 0)),))
+        self._execute("COMMIT")
+
+    def _migrate_from_1(self, log_uuid: bytes) -> None:
+        """Make schema 2 of schema 1 in one transaction: cut short, the next open begins again."""
+        self._execute("BEGIN IMMEDIATE")
+        self._execute(schema.MIGRATE_FROM_1)
+        after = 0
+        while rows := self._execute("SELECT number, prefix, segment, value FROM blobs WHERE number > ? LIMIT 1000", (after,)).fetchall():
+            for row in (schema.unpack_blob(*columns) for columns in rows):
+                if not row.refs:
+                    self._execute("UPDATE blobs SET unused_ms = ? WHERE number = ?", (row.zero_since_ms, row.number))
+            after = rows[-1][0]
+        self._execute("UPDATE meta SET value = ? WHERE name = 'identity'", (schema.pack_identity(self.index_uuid, log_uuid),))
         self._execute("COMMIT")
 
     def _count_log_pages(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
@@ -193,12 +209,31 @@ class IndexWriter:
     def add_blob(self, row: BlobRow) -> None:
         """Insert a new blob."""
         values = (row.number, schema.blob_prefix(row.blob_id), row.location.segment_id, schema.pack_blob(row))
-        self._execute("INSERT INTO blobs VALUES(?, ?, ?, ?)", values)
+        self._execute("INSERT INTO blobs(number, prefix, segment, value) VALUES(?, ?, ?, ?)", values)
 
     def change_blob(self, row: BlobRow) -> None:
-        """Replace a blob's row. Its id never changes, so the index over ids is left alone: a page less to write per overwrite."""
-        values = (row.location.segment_id, schema.pack_blob(row), row.number)
-        self._execute("UPDATE blobs SET segment = ?, value = ? WHERE number = ?", values)
+        """Replace the row of a blob that stays where it is: the indexes over ids and segments are left alone, a page less to write."""
+        values = (schema.pack_blob(row), None if row.refs else row.zero_since_ms, row.number)
+        self._execute("UPDATE blobs SET value = ?, unused_ms = ? WHERE number = ?", values)
+
+    def move_blob(self, row: BlobRow) -> None:
+        """Replace the row of a blob that lies in another segment now."""
+        values = (row.location.segment_id, schema.pack_blob(row), None if row.refs else row.zero_since_ms, row.number)
+        self._execute("UPDATE blobs SET segment = ?, value = ?, unused_ms = ? WHERE number = ?", values)
+
+    def delete_blob(self, number: int) -> None:
+        """Delete a blob's row."""
+        self._execute("DELETE FROM blobs WHERE number = ?", (number,))
+
+    def blobs_in(self, segment_id: int) -> Iterator[BlobRow]:
+        """Yield the blobs that lie in a segment, in order of number. Raises DamagedRow."""
+        statement = "SELECT number, prefix, segment, value FROM blobs WHERE segment = ? ORDER BY number"
+        return (schema.unpack_blob(*row) for row in self._execute(statement, (segment_id,)))
+
+    def unused_blobs(self, before_ms: int, limit: int) -> list[BlobRow]:
+        """Return at most `limit` blobs that nothing names since `before_ms` or longer, the longest first. Raises DamagedRow."""
+        statement = "SELECT number, prefix, segment, value FROM blobs WHERE unused_ms <= ? ORDER BY unused_ms LIMIT ?"
+        return [schema.unpack_blob(*row) for row in self._execute(statement, (before_ms, limit)).fetchall()]
 
     @property
     def damaged_blobs(self) -> int:
@@ -223,6 +258,16 @@ class IndexWriter:
     def put_segment(self, row: SegmentRow) -> None:
         """Insert or replace a segment (written at flush)."""
         self._segments[row.segment_id] = row
+
+    def find_segment(self, segment_id: int) -> SegmentRow | None:
+        """Return the segment as of this transaction, None if there is none (any more)."""
+        known = segment_id in self._segments or self._execute("SELECT 1 FROM segments WHERE segment_id = ?", (segment_id,)).get
+        return self.segment(segment_id) if known else None
+
+    def delete_segment(self, segment_id: int) -> None:
+        """Delete a segment's row."""
+        self._segments.pop(segment_id, None)
+        self._execute("DELETE FROM segments WHERE segment_id = ?", (segment_id,))
 
     def unsealed_segments(self) -> list[SegmentRow]:
         """Return the segments that are not sealed, in order of id."""

@@ -5,14 +5,16 @@ whole (then the batch must be abandoned), DamagedRow if a row that the judge nee
 which nothing is left in the batch. Times are Unix milliseconds; an LSN of 0 says that there was nothing to do.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from fasterstore.errors import InvariantError
-from fasterstore.metadata import judge, judge_buckets, judge_uploads
+from fasterstore.metadata import judge, judge_buckets, judge_space, judge_uploads
 from fasterstore.metadata.entries import Entry, ObjectAppended, ObjectPut, PartPut, SegmentIdsLeased, SegmentOpened, SegmentSealed
 from fasterstore.metadata.index_writer import IndexWriter
 from fasterstore.metadata.judge import CLAIM_GONE, Claim, ClaimGone, Identity
+from fasterstore.metadata.judge_space import Relocation
+from fasterstore.metadata.space_entries import BlobsForgotten, SegmentRetired
 from fasterstore.model import (
     CompleteIntent,
     CopyIntent,
@@ -21,6 +23,7 @@ from fasterstore.model import (
     PartCopyIntent,
     PutIntent,
     RenameIntent,
+    SegmentId,
     UploadIntent,
 )
 
@@ -122,6 +125,32 @@ class Requests:
     def mark_damaged(self, blob: int, record_id: bytes) -> int:
         """Fold the report that a blob failed verification; return its LSN, 0 if it is out of date."""
         return self._record_all(judge.judge_damage(self._index, blob, record_id))
+
+    def forget_blobs(self, before_ms: int, limit: int, now_ms: int) -> int:
+        """Judge and fold that unused blobs are forgotten; return how many."""
+        entries = judge_space.judge_forget(self._index, before_ms, limit, now_ms)
+        self._record_all(entries)
+        return sum(len(entry.blobs) for entry in entries if isinstance(entry, BlobsForgotten))
+
+    def move_blobs(self, relocations: Sequence[Relocation]) -> list[bool]:
+        """Judge and fold relocations; return for each whether the blob now lies at its new place."""
+        entries, moved = judge_space.judge_moves(self._index, relocations)
+        self._record_all(entries)
+        return moved
+
+    def retire_segments(self, segment_ids: Sequence[int]) -> list[SegmentId]:
+        """Judge and fold the retirement of segments; return those whose files may go once this batch is written."""
+        entries = judge_space.judge_retire(self._index, segment_ids)
+        self._record_all(entries)
+        return [entry.segment_id for entry in entries if isinstance(entry, SegmentRetired)]
+
+    def segments_removed(self, segment_ids: Sequence[int]) -> int:
+        """Fold that retired segments' files are gone; return the last LSN."""
+        return self._record_all(judge_space.judge_removed(self._index, segment_ids))
+
+    def punch_range(self, segment_id: int, offset: int, length_bytes: int) -> int:
+        """Judge and fold that a never-named range is given back; return the LSN, 0 if it may not be."""
+        return self._record_all(judge_space.judge_punch(self._index, segment_id, offset, length_bytes))
 
     def lease_segment_ids(self, count: int) -> SegmentIdsLeased:
         """Fold a lease of `count` segment ids and return it."""

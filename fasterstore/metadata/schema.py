@@ -1,4 +1,4 @@
-"""The index's tables and the bytes of their rows. Version 1.
+"""The index's tables and the bytes of their rows. Version 2.
 
 Every row carries a CRC32C over {table tag, key, value} as the last four bytes of its value, checked at each read: cksumvfs covers
 the database file's pages but not SQLite's own `-wal` file (design, section 6).
@@ -9,12 +9,16 @@ the database file's pages but not SQLite's own `-wal` file (design, section 6).
 |          |                    |                            | "damaged": int64, no row while it was never above 0              |
 | buckets  | name (bytes)       | bucket_id                  | msgpack [bucket_id, created_ms, settings, version]               |
 | objects  | bucket_id, key     | blob                       | msgpack, the fields of ObjectRow                                 |
-| blobs    | number             | prefix, segment            | `BLOB_VALUE`: id, refs, place, record id, zero since, flags      |
-| segments | segment_id         |                            | `SEGMENT_VALUE`: epoch, uuid, sealed, length, live bytes         |
+| blobs    | number             | prefix, segment, unused_ms | `BLOB_VALUE`: id, refs, place, record id, zero since, flags      |
+| segments | segment_id         |                            | `SEGMENT_VALUE`: epoch, uuid, flags, length, live, punched bytes |
 | usage    | bucket_id          |                            | 2 × int64: objects, plaintext bytes                              |
 
 `prefix` is the first eight bytes of the blob id as a signed integer: the index over it stays small, and a match is confirmed by the
-whole id in the value. Plain columns repeat what the value says and are compared with it. Uploads, parts and manifests: `upload_schema.py`.
+whole id in the value. Plain columns repeat what the value says and are compared with it where they led to it. `unused_ms` is when a
+blob lost its last reference, NULL while it has one. Uploads, parts and manifests: `upload_schema.py`.
+
+Version 1 had neither `unused_ms` nor the two indexes that compaction needs, and its segment rows end before the punched bytes; such
+rows are still read. `MIGRATE_FROM_1` makes version 2 of it in one transaction.
 """
 
 import struct
@@ -24,20 +28,29 @@ import msgpack
 
 from fasterstore.digests import crc32c
 from fasterstore.errors import DamagedRow
-from fasterstore.model import BlobLocation, BlobRow, BucketRow, ObjectRow, SegmentRow
+from fasterstore.model import BlobLocation, BlobRow, BucketRow, ObjectRow, SegmentId, SegmentRow
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+READABLE_VERSIONS = (1, 2)
+"""A view reads both: a node that starts read-only must not change its index."""
 
 TABLES = """
 CREATE TABLE meta(name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE buckets(name BLOB PRIMARY KEY, bucket_id INTEGER NOT NULL, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE objects(bucket_id INTEGER NOT NULL, key BLOB NOT NULL, blob INTEGER NOT NULL, value BLOB NOT NULL,
                      PRIMARY KEY(bucket_id, key)) WITHOUT ROWID;
-CREATE TABLE blobs(number INTEGER PRIMARY KEY, prefix INTEGER NOT NULL, segment INTEGER NOT NULL, value BLOB NOT NULL);
+CREATE TABLE blobs(number INTEGER PRIMARY KEY, prefix INTEGER NOT NULL, segment INTEGER NOT NULL, value BLOB NOT NULL,
+                   unused_ms INTEGER);
 CREATE INDEX blobs_by_id ON blobs(prefix);
 CREATE TABLE segments(segment_id INTEGER PRIMARY KEY, value BLOB NOT NULL);
 CREATE TABLE usage(bucket_id INTEGER PRIMARY KEY, value BLOB NOT NULL);
 """
+BLOB_INDEXES = """
+CREATE INDEX blobs_by_segment ON blobs(segment);
+CREATE INDEX blobs_unused ON blobs(unused_ms) WHERE unused_ms IS NOT NULL;
+"""
+MIGRATE_FROM_1 = "ALTER TABLE blobs ADD COLUMN unused_ms INTEGER;" + BLOB_INDEXES
+"""Before it each row of `blobs` at zero references gets its time from its value."""
 
 
 class State(NamedTuple):
@@ -56,8 +69,11 @@ _CRC = struct.Struct("<I")
 _KEY = struct.Struct("<q")
 _PREFIX = struct.Struct(">q")
 BLOB_VALUE = struct.Struct("<32sqqqqq16sqB")
-SEGMENT_VALUE = struct.Struct("<q16sBqq")
+SEGMENT_VALUE = struct.Struct("<q16sBqqq")
+SEGMENT_VALUE_V1 = struct.Struct("<q16sBqq")
 _DAMAGED_FLAG = 1
+_SEALED_FLAG = 1
+_RETIRED_FLAG = 2
 
 _pack = msgpack.Packer(use_bin_type=True).pack
 _unpack = msgpack.unpackb
@@ -162,14 +178,19 @@ def unpack_blob(number: int, prefix: int, segment: int, sealed: bytes) -> BlobRo
 
 def pack_segment(row: SegmentRow) -> bytes:
     """Return the row value of a segment."""
-    value = SEGMENT_VALUE.pack(row.epoch, row.file_uuid, row.sealed, row.length_bytes, row.live_bytes)
+    flags = (_SEALED_FLAG if row.sealed else 0) | (_RETIRED_FLAG if row.retired else 0)
+    value = SEGMENT_VALUE.pack(row.epoch, row.file_uuid, flags, row.length_bytes, row.live_bytes, row.punched_bytes)
     return seal(b"segments", _KEY.pack(row.segment_id), value)
 
 
 def unpack_segment(segment_id: int, sealed: bytes) -> SegmentRow:
     """Return the segment. Raises DamagedRow."""
-    epoch, file_uuid, is_sealed, length_bytes, live_bytes = SEGMENT_VALUE.unpack(unseal(b"segments", _KEY.pack(segment_id), sealed))
-    return SegmentRow(segment_id, epoch, file_uuid, bool(is_sealed), length_bytes, live_bytes)  # type: ignore[arg-type]
+    value = unseal(b"segments", _KEY.pack(segment_id), sealed)
+    if len(value) == SEGMENT_VALUE_V1.size:
+        value += bytes(SEGMENT_VALUE.size - SEGMENT_VALUE_V1.size)
+    epoch, file_uuid, flags, length_bytes, live_bytes, punched_bytes = SEGMENT_VALUE.unpack(value)
+    is_sealed, is_retired = bool(flags & _SEALED_FLAG), bool(flags & _RETIRED_FLAG)
+    return SegmentRow(SegmentId(segment_id), epoch, file_uuid, is_sealed, length_bytes, live_bytes, is_retired, punched_bytes)
 
 
 def pack_usage(bucket_id: int, objects: int, size_bytes: int) -> bytes:

@@ -1,6 +1,6 @@
 """The data dir: its folders, `format.json`, `keys.json`, the locks, and the gate that refuses a newer format.
 
-    format.json      {"format": 1, "node_id": 32 hex digits, "log_uuid": 32 hex digits}
+    format.json      {"format": 2, "node_id": 32 hex digits, "log_uuid": 32 hex digits}
     keys.json        {"version": 1, "blob_id_key": base64 of 32 bytes}
     lock             held by the node for its life          storage.lock   held by the storage process for its life
     storage.sock     the storage process's socket
@@ -10,6 +10,9 @@ First start: the root, the folders, keys.json, format.json, in that order, each 
 `format.json` is the commit point: without it nothing was ever stored here, and a start that was cut short is taken up where it
 ended; with it, everything before it must be there. A missing piece is refused, never made anew: a new blob key would make
 every stored blob id wrong, a new journal folder would look like an empty store.
+
+Format 2 has journal entries that give space back, and index rows for them, which a build of format 1 would not understand. A data dir
+of format 1 becomes one of format 2 when it is opened, before anything else is written into it.
 
 Owns those two files and the locks' names. It never deletes anything but its own left-over `.tmp` files.
 """
@@ -27,7 +30,7 @@ from typing import Any, NamedTuple
 from fasterstore.errors import StoreError, UnsupportedFormat
 from fasterstore.storage.disk import FILE_MODE, FOLDER_MODE, Disk
 
-FORMAT = 1
+FORMAT = 2
 KEYS_VERSION = 1
 FORMAT_NAME = "format.json"
 KEYS_NAME = "keys.json"
@@ -113,6 +116,8 @@ def open_datadir(disk: Disk, path: str, random_bytes: Callable[[int], bytes]) ->
         raise UnsupportedFormat(f"{format_path}: node_id or log_uuid is unreadable") from error
     if len(node_id) != UUID_BYTES or len(log_uuid) != UUID_BYTES:
         raise UnsupportedFormat(f"{format_path}: node_id or log_uuid is unreadable")
+    if number < FORMAT:
+        write_atomically(disk, format_path, _json_bytes(document | {"format": FORMAT}))
     return DataDir(path, node_id, log_uuid, _read_blob_key(disk, os.path.join(path, KEYS_NAME)))
 
 

@@ -23,6 +23,7 @@ FOLDER_MODE = 0o700
 FILE_MODE = 0o600
 IOV_MAX = os.sysconf("SC_IOV_MAX")
 _SYNC_FILE_RANGE_WRITE = 2
+_PUNCH_HOLE_KEEP_SIZE = 0x03
 _ZEROS = bytes(1 << 20)
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -65,6 +66,10 @@ class Disk(Protocol):
 
     def fallocate(self, fd: int, offset: int, length: int) -> None:
         """Allocate that range so that writes into it need no more space; a longer file reads zeros there. ENOSPC raises."""
+        ...
+
+    def punch(self, fd: int, offset: int, length: int) -> bool:
+        """Give those blocks back; they read zeros from then on, the file stays as long. Return False where that is not possible."""
         ...
 
     def start_writeback(self, fd: int, offset: int, length: int) -> None:
@@ -190,6 +195,16 @@ class RealDisk:
             piece = _ZEROS[: offset + length - position]
             self.pwrite(fd, piece, position)
             position += len(piece)
+
+    def punch(self, fd: int, offset: int, length: int) -> bool:
+        while _libc.fallocate(fd, _PUNCH_HOLE_KEEP_SIZE, offset, length):
+            number = ctypes.get_errno()
+            if number == errno.EINTR:
+                continue
+            if number in {errno.EOPNOTSUPP, errno.ENOSYS}:
+                return False
+            raise OSError(number, os.strerror(number))
+        return True
 
     def start_writeback(self, fd: int, offset: int, length: int) -> None:
         if _libc.sync_file_range(fd, offset, length, _SYNC_FILE_RANGE_WRITE):

@@ -4,7 +4,7 @@ It records every change as an op. `crash_states` yields disks as a power cut may
 
 - a write that no later sync of its file covers is kept, dropped, torn into 512-byte pieces of which any may be missing, or
   turned into zeros of the same length (the file grew, its bytes did not arrive), each write by itself and in no order;
-- the same for truncate and fallocate (kept or dropped);
+- the same for truncate, fallocate and punch (kept or dropped);
 - names (create, mkdir, rename, unlink) that no later `fsync_dir` of their folder covers are kept up to some point of that
   folder's order and dropped from there on; syncing a new file does not keep its name;
 - a sync that failed lets go of the writes before it for good: a second sync that succeeds does not bring them back.
@@ -28,7 +28,7 @@ SECTOR_BYTES = 512
 class Op(NamedTuple):
     """One recorded change. `kind` says which of the other fields count; `inode` is the file's number, `path` a name.
 
-    kinds: write, truncate, fallocate, sync, failed_sync (of a file); create, mkdir, rename, unlink, sync_dir (of names); mark.
+    kinds: write, truncate, fallocate, punch, sync, failed_sync (of a file); create, mkdir, rename, unlink, sync_dir (of names); mark.
     """
 
     kind: str
@@ -40,7 +40,7 @@ class Op(NamedTuple):
     data: bytes = b""
 
 
-_DATA_KINDS = frozenset({"write", "truncate", "fallocate"})
+_DATA_KINDS = frozenset({"write", "truncate", "fallocate", "punch"})
 _NAME_KINDS = frozenset({"create", "mkdir", "rename", "unlink"})
 KEEP, DROP, TEAR, ZERO = "keep", "drop", "tear", "zero"
 
@@ -181,6 +181,13 @@ class MemoryDisk:
         self._fault("fallocate")
         self._grow(inode, offset + length)
         self.ops.append(Op("fallocate", inode=inode, length=offset + length))
+
+    def punch(self, fd: int, offset: int, length: int) -> bool:
+        inode = self._handle(fd, writing=True)
+        self._fault("punch")
+        _clear(self._inodes[inode], offset, length)
+        self.ops.append(Op("punch", inode=inode, offset=offset, length=length))
+        return True
 
     def start_writeback(self, fd: int, offset: int, length: int) -> None:
         self._handle(fd)
@@ -362,6 +369,9 @@ def _apply_data(op: Op, content: bytearray, fate: str, rng: random.Random) -> No
         content.extend(bytes(max(0, op.length - len(content))))
         del content[op.length :]
         return
+    if op.kind == "punch":
+        _clear(content, op.offset, op.length)
+        return
     end = op.length if op.kind == "fallocate" else op.offset + len(op.data)
     start = op.offset
     pieces: list[tuple[int, int]] = []
@@ -376,3 +386,9 @@ def _apply_data(op: Op, content: bytearray, fate: str, rng: random.Random) -> No
     content.extend(bytes(max(0, end - len(content))))
     for first, last in pieces:
         content[first:last] = op.data[first - start : last - start]
+
+
+def _clear(content: bytearray, offset: int, length: int) -> None:
+    end = min(offset + length, len(content))
+    if end > offset:
+        content[offset:end] = bytes(end - offset)

@@ -69,7 +69,7 @@ class Reading:
 
     def references(self) -> dict[int, int]:
         """By number, of each blob that has any."""
-        rows = [schema.unpack_blob(*row) for row in self.view._rows("SELECT * FROM blobs")]
+        rows = [schema.unpack_blob(*row) for row in self.view._rows("SELECT number, prefix, segment, value FROM blobs")]
         return {row.number: row.refs for row in rows if row.refs}
 
     def rot(self, blob: BlobRow, place: int, bit: int) -> None:

@@ -121,7 +121,8 @@ class Lab:
     def find(self, body):
         """The highest number of a blob with that content, sound or not; 0 if there is none."""
         blob_id = hashlib.sha256(body).digest()
-        found = [number for number in range(1, self.index.state.last_blob + 1) if self.index.blob(number).blob_id == blob_id]
+        rows = [self.index.blob(number) for number in range(1, self.index.state.last_blob + 1)]
+        found = [row.number for row in rows if row is not None and row.blob_id == blob_id]
         return max(found, default=0)
 
     # ---- uploads, copies, and what is stored

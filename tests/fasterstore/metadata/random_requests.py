@@ -2,6 +2,7 @@
 
 import hashlib
 
+from fasterstore.metadata.judge_space import Relocation
 from fasterstore.metadata.upload_schema import pack_map, unpack_map
 from fasterstore.model import (
     CompleteIntent,
@@ -13,6 +14,7 @@ from fasterstore.model import (
     Slice,
     UploadIntent,
 )
+from fasterstore.storage.record import record_bytes
 
 BUCKETS = "bcd"
 KEYS = tuple(b"key-%d" % number for number in range(12))
@@ -30,6 +32,7 @@ class RandomRequests:
             (30, self.put), (8, self.delete), (6, self.create_bucket), (1, self.delete_bucket), (4, self.damage), (8, self.copy),
             (8, self.rename), (10, self.append), (3, self.amend), (3, self.configure), (6, self.create_upload), (25, self.part),
             (8, self.part_copy), (8, self.complete), (2, self.abort), (6, self.release), (1, self.expire),
+            (6, self.forget), (6, self.move), (6, self.retire), (3, self.remove), (2, self.punch),
         )  # fmt: skip
         (draw,) = rng.choices([draw for _, draw in kinds], [weight for weight, _ in kinds])
         return draw(rng)
@@ -178,6 +181,46 @@ class RandomRequests:
         age_ms = rng.choice((20, 100))
         return lambda: self._ask.expire_uploads(self.lab.now_ms - age_ms, self.lab.now_ms)
 
+    # ---- space
+
+    def forget(self, rng):
+        age_ms = rng.choice((0, 5, 50))
+        return lambda: self._ask.forget_blobs(self.lab.now_ms - age_ms, 3, self.lab.now_ms)
+
+    def move(self, rng):
+        """Two blobs move into the open segment; now and then one that is not where the mover thinks."""
+        blobs, stale = (self._any_blob(rng), self._any_blob(rng)), rng.random() < 0.2
+
+        def move():
+            relocations = []
+            for number in dict.fromkeys(blobs):
+                row = self.lab.index.blob(number)
+                if row is not None:
+                    new = row.location._replace(segment_id=self.lab.segment, offset=self.lab.end)
+                    self.lab.end += record_bytes(new.stored_bytes)
+                    relocations.append(Relocation(number, row.location._replace(offset=1) if stale else row.location, new))
+            return self._ask.move_blobs(relocations)
+
+        return move
+
+    def retire(self, _rng):
+        return lambda: self._ask.retire_segments(range(1, self.lab.segment + 2))
+
+    def remove(self, rng):
+        share = rng.choice((1, 2))
+        return lambda: self._ask.segments_removed(range(1, self.lab.segment + 2, share))
+
+    def punch(self, rng):
+        """A place that was given to a record which is never named, or one where something lies."""
+        back = rng.choice((0, 64, 4096))
+
+        def punch():
+            offset = max(self.lab.end - back, 64)
+            self.lab.end = max(self.lab.end, offset + 512)
+            return self._ask.punch_range(self.lab.segment, offset, 512)
+
+        return punch
+
     # ---- what they are about
 
     @property
@@ -193,6 +236,9 @@ class RandomRequests:
     def _blob(self, rng):
         """A number, 0 for the one with the right bytes."""
         return 0 if rng.random() < 0.6 else rng.randrange(self.lab.index.state.last_blob + 2)
+
+    def _any_blob(self, rng):
+        return rng.randrange(1, self.lab.index.state.last_blob + 2)
 
     def _object(self, bucket, key):
         row = self.lab.index.bucket(bucket)

@@ -30,6 +30,7 @@ from fasterstore.metadata.entries import (
     decode,
     encode,
 )
+from fasterstore.metadata.space_entries import BlobsForgotten, BlobsMoved, Move, RangePunched, SegmentRemoved, SegmentRetired
 from fasterstore.metadata.upload_schema import pack_map
 from fasterstore.model import BlobLocation, Slice
 
@@ -89,6 +90,11 @@ SAMPLES = {
     "parts_released": PartsReleased(41, (1, 2, 10_000), 10_000, True, False, 1_700_000_000_123),
     "object_appended": APPENDED,
     "object_appended_claimed": APPENDED._replace(source=BlobSource.CLAIMED, location=None),
+    "blobs_forgotten": BlobsForgotten((9, 12), 1_700_000_000_123),
+    "blobs_moved": BlobsMoved((Move(9, PLACE), Move(12, PLACE._replace(segment_id=4)))),
+    "segment_retired": SegmentRetired(3),
+    "segment_removed": SegmentRemoved(3),
+    "range_punched": RangePunched(3, 8192, 1 << 20),
 }  # fmt: skip
 
 

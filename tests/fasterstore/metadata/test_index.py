@@ -4,6 +4,7 @@ import os
 import shutil
 
 import apsw
+import msgpack
 import pytest
 
 from fasterstore.errors import DamagedRow, StoreError, UnsupportedFormat
@@ -88,11 +89,11 @@ def test_the_index_of_another_log_is_refused(index, path):
 
 
 def test_a_newer_schema_is_refused_by_name(index, path):
-    value = schema.seal(b"meta", b"identity", schema._pack((2, UUID, LOG)))
+    value = schema.seal(b"meta", b"identity", schema._pack((3, UUID, LOG)))
     index.close()
     change(path, "UPDATE meta SET value = ? WHERE name = 'identity'", (value,))
     for opened in (lambda: IndexWriter(path, LOG), lambda: IndexView(path)):
-        with pytest.raises(UnsupportedFormat, match="schema 2"):
+        with pytest.raises(UnsupportedFormat, match="schema 3"):
             opened()
 
 
@@ -165,6 +166,8 @@ def test_a_flipped_byte_in_the_file_is_an_error_and_never_an_answer(index, path,
                         connection.execute(f"SELECT * FROM {table}").fetchall()
                     connection.execute("SELECT changed_ms FROM uploads INDEXED BY uploads_by_time").fetchall()
                     connection.execute("SELECT unused_ms FROM releases INDEXED BY releases_by_time").fetchall()
+                    connection.execute("SELECT segment FROM blobs INDEXED BY blobs_by_segment").fetchall()
+                    connection.execute("SELECT unused_ms FROM blobs INDEXED BY blobs_unused WHERE unused_ms IS NOT NULL").fetchall()
                 connection.close()
             except (StoreError, SqliteError):
                 pass
@@ -410,3 +413,29 @@ def test_statements_between_begin_and_end_see_one_state_and_the_end_may_be_repea
     view.end()
     assert view.applied_lsn() == before + 1
     view.close()
+
+
+def test_an_index_of_schema_1_becomes_schema_2_with_its_unused_blobs_in_order(tmp_path):
+    path = str(tmp_path / "index.db")
+    index = IndexWriter(path, LOG)
+    index.begin()
+    for number in range(1, 2501):
+        place = BlobLocation(number % 3, number, 10, 10, b"R" * 16)
+        index.add_blob(BlobRow(number, bytes(31) + bytes([number % 256]), number % 2, place, 0 if number % 2 else 5000 - number))
+    index.flush()
+    index.commit()
+    identity = schema.pack_identity(index.index_uuid, LOG)
+    index.close()
+    change(path, "DROP INDEX blobs_by_segment")
+    change(path, "DROP INDEX blobs_unused")
+    change(path, "ALTER TABLE blobs DROP COLUMN unused_ms")
+    version_1 = schema.seal(b"meta", b"identity", msgpack.packb((1, index.index_uuid, LOG), use_bin_type=True))
+    change(path, "UPDATE meta SET value = ? WHERE name = 'identity'", (version_1,))
+    IndexView(path).close()  # a node that starts read-only leaves it as it is
+    again = IndexWriter(path, LOG)
+    again.begin()
+    assert [row.number for row in again.unused_blobs(10_000, 3)] == [2500, 2498, 2496]
+    assert len(list(again.blobs_in(1))) == 834
+    assert rows(path, "SELECT value FROM meta WHERE name = 'identity'") == [(identity,)]
+    again.rollback()
+    again.close()

@@ -9,7 +9,8 @@ from fasterstore.metadata import schema
 from fasterstore.metadata.schema import State
 from fasterstore.model import BlobLocation, BlobRow, BucketRow, ObjectRow, SegmentRow
 
-GOLDEN = Path(__file__).parents[2] / "golden" / "index_rows_v1.txt"
+GOLDEN = Path(__file__).parents[2] / "golden" / "index_rows_v2.txt"
+OLD_SEGMENT = Path(__file__).parents[2] / "golden" / "segment_row_v1.hex"
 UUID, LOG, RECORD = (bytes([start + index for index in range(16)]) for start in (64, 32, 96))
 BLOB_ID = bytes(range(128, 160))
 PREFIX = schema.blob_prefix(BLOB_ID)
@@ -20,20 +21,23 @@ OBJECT = ObjectRow(
 )  # fmt: skip
 BLOB = BlobRow(9, BLOB_ID, 2, BlobLocation(3, 4096, 11, 27, RECORD), 0, False)
 DAMAGED = BlobRow(9, BLOB_ID, 0, BlobLocation(3, 4096, 11, 27, RECORD), 1_700_000_000_123, True)
-SEGMENT = SegmentRow(3, 7, UUID, True, 536_870_912, 155)
+SEGMENT = SegmentRow(3, 7, UUID, True, 536_870_912, 155, False, 8192)
 STATE = State(101, 7, 9, 128, 1_700_000_000_123 << 16)
 
 PACKED = {
     "state": (schema.pack_state(STATE), schema.unpack_state, STATE),
     "damaged": (schema.pack_damaged(3), schema.unpack_damaged, 3),
-    "identity": (schema.pack_identity(UUID, LOG), schema.unpack_identity, (1, UUID, LOG)),
+    "identity": (schema.pack_identity(UUID, LOG), schema.unpack_identity, (2, UUID, LOG)),
     "bucket": (schema.pack_bucket(BUCKET), lambda data: schema.unpack_bucket(b"photos", 12, data), BUCKET),
     "object": (schema.pack_object(12, b"a/b", OBJECT), lambda data: schema.unpack_object(12, b"a/b", 9, data), OBJECT),
     "blob": (schema.pack_blob(BLOB), lambda data: schema.unpack_blob(9, PREFIX, 3, data), BLOB),
     "blob_damaged": (schema.pack_blob(DAMAGED), lambda data: schema.unpack_blob(9, PREFIX, 3, data), DAMAGED),
     "segment": (schema.pack_segment(SEGMENT), lambda data: schema.unpack_segment(3, data), SEGMENT),
+    "segment_retired": (
+        schema.pack_segment(SEGMENT._replace(retired=True)), lambda data: schema.unpack_segment(3, data), SEGMENT._replace(retired=True)
+    ),
     "usage": (schema.pack_usage(12, 5, 1 << 40), lambda data: schema.unpack_usage(12, data), (5, 1 << 40)),
-}
+}  # fmt: skip
 
 
 def golden() -> dict[str, bytes]:
@@ -52,6 +56,10 @@ def test_the_bytes_are_the_golden_ones_and_mean_the_row(name):
     assert packed == golden()[name]
     assert unpack(golden()[name]) == row
     assert type(unpack(packed)) is type(row)
+
+
+def test_a_segment_row_of_schema_1_is_read():
+    assert schema.unpack_segment(3, bytes.fromhex(OLD_SEGMENT.read_text())) == SegmentRow(3, 7, UUID, True, 536_870_912, 155, False, 0)
 
 
 @pytest.mark.parametrize("name", PACKED)

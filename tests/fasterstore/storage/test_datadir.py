@@ -38,7 +38,7 @@ def write(disk: MemoryDisk, name: str, data: bytes) -> None:
 def test_its_files_are_the_golden_ones():
     disk = MemoryDisk()
     made_first = open_datadir(disk, PATH, counting)
-    for name, golden in (("format.json", "format_v1.json"), ("keys.json", "keys_v1.json")):
+    for name, golden in (("format.json", "format_v2.json"), ("keys.json", "keys_v1.json")):
         assert disk.contents(f"{PATH}/{name}") == (GOLDEN / golden).read_bytes()
         write(disk, name, (GOLDEN / golden).read_bytes())
     again = open_datadir(disk, PATH, os.urandom)
@@ -92,11 +92,24 @@ def test_a_first_start_killed_anywhere_is_resumed_and_then_survives_a_power_cut(
             assert open_datadir(state, PATH, os.urandom) == resumed
 
 
+def test_format_1_becomes_format_2_when_it_is_opened_wherever_the_power_is_cut():
+    disk = made()
+    write(disk, "format.json", (GOLDEN / "format_v1.json").read_bytes())
+    before = len(disk.ops)
+    opened = open_datadir(disk, PATH, os.urandom)
+    assert disk.contents(f"{PATH}/format.json") == (GOLDEN / "format_v2.json").read_bytes()
+    rng = random.Random(1)
+    for upto in range(before, len(disk.ops) + 1):
+        for state in disk.crash_states(upto, rng, 5):
+            assert open_datadir(state, PATH, os.urandom) == opened
+            assert state.contents(f"{PATH}/format.json") == (GOLDEN / "format_v2.json").read_bytes()
+
+
 def test_a_newer_format_is_refused_by_name():
     disk = made()
     document = json.loads(disk.contents(f"{PATH}/format.json"))
-    write(disk, "format.json", json.dumps(document | {"format": 2}).encode())
-    with pytest.raises(UnsupportedFormat, match="data format 2 is newer than 1"):
+    write(disk, "format.json", json.dumps(document | {"format": 3}).encode())
+    with pytest.raises(UnsupportedFormat, match="data format 3 is newer than 2"):
         open_datadir(disk, PATH, os.urandom)
 
 
