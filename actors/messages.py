@@ -6,6 +6,7 @@ An expected refusal is the reply `Refused`; an exception in an actor is a defect
 
 from typing import Any, NamedTuple
 
+from actors.space_messages import SPACE_WIRE_TYPES
 from fasterstore.model import (
     BlobLocation,
     BlobNumber,
@@ -330,6 +331,6 @@ WIRE_TYPES: tuple[type[Any], ...] = (
     DeletedMany, UploadMade, DeleteObjects, CopyObject, RenameObject, AmendObject, ConfigureBucket,
     CreateUpload, CopyPart, CompleteUpload, AbortUpload,
     CommitPut, DeleteObject, CreateBucket, DeleteBucket, SegmentOpened, SegmentSealed, LeaseSegmentIds, SegmentIdsLeased,
-    BlobFoundDamaged, Checkpoint, Checkpointed, Admit, ForgetAll, CollectVitals, CollectMetrics,
+    BlobFoundDamaged, Checkpoint, Checkpointed, Admit, ForgetAll, CollectVitals, CollectMetrics, *SPACE_WIRE_TYPES,
 )
 """A type's place in this tuple is its tag on the wire. Both ends are always the same build, so order may change."""

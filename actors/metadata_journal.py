@@ -10,14 +10,18 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Protocol
 
 from actors import messages as m
+from actors import space_messages as space
 from actors.directory import Directory
+from actors.journal_space import SpaceJudges
 from actors.runtime import Envelope, GeventActor, NativeThread, sleep, spawn, tell
+from fasterstore.compaction import punchable
 from fasterstore.errors import StorageFull, StoreError, VolumeSuspect
 from fasterstore.metadata.entries import SegmentOpened, SegmentSealed
 from fasterstore.metadata.index_writer import IndexFullError, IndexIOError, SqliteError
 from fasterstore.metadata.journal import CHECKPOINT_LOG_BYTES, FoldFailed, Journal
 from fasterstore.metadata.judge import Claim, ClaimGone
 from fasterstore.model import ManifestNumber
+from fasterstore.storage.record import record_bytes
 
 logger = logging.getLogger("fasterstore.journal")
 
@@ -93,6 +97,8 @@ class MetadataJournal(GeventActor):
             m.ReleaseParts: self._sweep,
             m.Tick: self._sweep,
             m.Checkpoint: self._nothing,
+            space.SetReadGrace: self._set_read_grace,
+            **SpaceJudges(self._requests, journal.index).by_message,
         }
 
     def on_start(self) -> None:
@@ -204,12 +210,25 @@ class MetadataJournal(GeventActor):
         if type(envelope.message) in (m.Tick, m.ReleaseParts):
             if answer is True:
                 self._sweep_on()
+        elif type(envelope.message) is space.PunchRange:
+            if type(answer) is space.RangeGivenBack:
+                tell(self._directory.get("segment-writer"), answer)
         elif type(envelope.message) is m.Checkpoint or envelope.answered:
             return
         elif isinstance(answer, ClaimGone):
             envelope.forward(self._directory.get("segment-writer"), envelope.message.resend._replace(must_append=True))
         else:
             envelope.reply(answer)
+            if type(envelope.message) is m.CommitPut:
+                self._give_back_unnamed(envelope.message, answer)
+
+    def _give_back_unnamed(self, commit: m.CommitPut, answer: Any) -> None:
+        """A record that was written for nothing: refused, or its bytes were there already."""
+        place = commit.location
+        if place is not None and (type(answer) is m.Refused or answer.deduplicated):
+            hole = punchable(place.offset, record_bytes(place.stored_bytes))
+            if hole is not None:
+                tell(self.actor_ref, space.PunchRange(place.segment_id, *hole))
 
     def _refuse(self, envelope: Envelope, error: Exception) -> None:
         name = "StorageFull" if isinstance(error, IndexFullError) else "StorageFailure"
@@ -331,6 +350,9 @@ class MetadataJournal(GeventActor):
     def _blob_found_damaged(self, message: m.BlobFoundDamaged, _now_ms: int) -> None:
         if self._requests.mark_damaged(message.blob, message.record_id):
             logger.error("blob %d failed verification; it is kept, and no longer used for new objects", message.blob)
+
+    def _set_read_grace(self, message: space.SetReadGrace, _now_ms: int) -> None:
+        self._read_grace_ms = message.grace_ms
 
     def _nothing(self, _message: Any, _now_ms: int) -> None:
         return None

@@ -13,7 +13,9 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from actors import messages as m
+from actors import space_messages as space
 from actors.directory import Directory
+from actors.regions import RegionDesk
 from actors.runtime import Envelope, GeventActor, NativeThread, spawn
 from fasterstore.errors import DamagedRecord, DamagedRow, StorageFull, VolumeSuspect
 from fasterstore.metadata.index import IndexView
@@ -64,11 +66,13 @@ class SegmentWriter(GeventActor):
         self._finishing: deque[tuple[Envelope, Finished]] = deque()
         self._finisher: Any = None
         self._lease_refusal = m.Refused("StorageFull")
+        self._regions = RegionDesk(appender, directory, disk, segments, announce=self._announce, fatal=fatal)
 
     def on_stop(self) -> None:
         """Orderly stop: what is being finished is finished, then the files are closed."""
         if self._finisher is not None:
             self._finisher.join()
+        self._regions.close()
         try:
             self._thread.run(self._appender.close)
         except VolumeSuspect as error:
@@ -87,6 +91,8 @@ class SegmentWriter(GeventActor):
         grants: list[Envelope] = []
         puts: list[Envelope] = []
         lost: list[int] = []
+        regions: list[Envelope] = []
+        sealing: list[Envelope] = []
         for envelope in envelopes:
             kind = type(envelope.message)
             if kind is m.PutObject:
@@ -96,11 +102,26 @@ class SegmentWriter(GeventActor):
             elif kind is m.FinishExtent:
                 self._finish(envelope)
             elif kind is m.AbortExtent:
-                if envelope.message.epoch == self._appender.epoch:
-                    self._appender.drop_extent(envelope.message.extent)
+                extent = self._appender.drop_extent(envelope.message.extent) if envelope.message.epoch == self._appender.epoch else None
+                if extent is not None:
+                    self._regions.give_back(extent)
             elif kind is m.WorkerLost:
-                self._appender.drop_worker(envelope.message.worker)
+                self._lose(envelope.message.worker)
                 lost.append(envelope.message.worker)
+            elif kind is space.ReserveRegion:
+                regions.append(envelope)
+            elif kind is space.FinishRegion:
+                self._regions.finish(envelope, self.keep)
+            elif kind is space.RangeGivenBack:
+                self._regions.punch(envelope.message)
+            elif kind is space.ListActive:
+                envelope.reply(space.ActiveSegments([(segment.segment_id, segment.end) for segment in self._appender.active()]))
+            elif kind is space.SealActive:
+                self._appender.retire_active(envelope.message.segment_ids)
+                sealing.append(envelope)
+            elif kind is space.SegmentsGone:
+                for segment_id in envelope.message.segment_ids:
+                    self._segments.forget(segment_id)
             elif kind is m.WriteFailed:
                 self._fatal(f"a worker's write failed: {envelope.message.reason}", True)
             else:
@@ -109,10 +130,18 @@ class SegmentWriter(GeventActor):
         if grants:
             self._grant(grants)
         for worker in lost:  # again after the grants: one that was asked for before the end of the worker is lost with it
-            self._appender.drop_worker(worker)
+            self._lose(worker)
         if puts:
             self._put(puts)
+        for envelope in regions:  # last: the compactor can wait
+            self._grant_region(envelope)
         self._seal()
+        for envelope in sealing:  # the journal has been told by now
+            envelope.reply(m.Done())
+
+    def _lose(self, worker: int) -> None:
+        for extent in self._appender.drop_worker(worker):
+            self._regions.give_back(extent)
 
     # ---- small bodies ----
 
@@ -261,6 +290,13 @@ class SegmentWriter(GeventActor):
                 extent.number, self._appender.epoch, place.segment_id, extent.segment.file_uuid, place.offset, place.record_id
             )
             envelope.reply(grant)
+
+    def _grant_region(self, envelope: Envelope) -> None:
+        self._renew_lease()
+        if self._appender.ids_left < IDS_MIN:
+            envelope.reply(self._lease_refusal)
+        else:
+            self._regions.grant(envelope)
 
     def _finish(self, envelope: Envelope) -> None:
         """Queue an extent for its header and sync; a greenlet of its own does groups of them beside the small appends."""

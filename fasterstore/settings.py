@@ -97,6 +97,8 @@ SETTINGS: tuple[Setting, ...] = (
            "How often finished journal files are looked at.", "Longer keeps more journal on disk."),
     _whole("FS_STORAGE_COMPACT_INTERVAL_SECS", "storage_compact_interval_secs", 120, (1, _DAY_SECS),
            "How often segments are looked at for dead space.", "Longer keeps deleted bytes on disk for longer."),
+    _whole("FS_STORAGE_COMPACT_DISK_PERCENT", "storage_compact_disk_percent", 25, (1, 100),
+           "Share of the disk's time that compaction takes at most.", "More gives space back sooner and slows requests meanwhile."),
     _whole("FS_MULTIPART_TTL_SECS", "multipart_ttl_secs", _DAY_SECS, (1, 3_650 * _DAY_SECS),
            "Age at which an unfinished multipart upload is dropped.", "Shorter than a slow upload loses that upload."),
     _whole("FS_READ_GRACE_SECS", "read_grace_secs", 600, (0, _DAY_SECS),
@@ -168,6 +170,7 @@ class Settings:
     storage_compact_interval_secs: int
     multipart_ttl_secs: int
     read_grace_secs: int
+    storage_compact_disk_percent: int
     max_request_bytes: int
     request_timeout_secs: int
     log_json: bool

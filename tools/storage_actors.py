@@ -1,4 +1,4 @@
-"""The storage actors of one epoch, started bottom-up and stopped in reverse: recovery, journal, segment-writer.
+"""The storage actors of one epoch, started bottom-up and stopped in reverse: recovery, journal, segment-writer, compactor.
 
 Used by the storage process, and by tests that drive the real actors on a disk of their own. Blocking until `start` returns.
 """
@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+from actors.compaction_state import CompactionState
+from actors.compactor import CompactionPlan, Compactor
 from actors.directory import Directory
 from actors.metadata_journal import MetadataJournal, Observe
 from actors.segment_writer import SegmentWriter
@@ -29,7 +31,10 @@ from tools.reserve import Reserve
 
 
 class StorageActors:
-    """See the module. `fatal(reason, suspect)` ends the process; `observe` counts journal batches."""
+    """See the module. `fatal(reason, suspect)` ends the process; `observe` counts journal batches.
+
+    Without `compaction` no space is given back.
+    """
 
     def __init__(
         self,
@@ -47,7 +52,11 @@ class StorageActors:
         monotonic: Callable[[], float] = time.monotonic,
         random_bytes: Callable[[int], bytes] = os.urandom,
         observe: Observe | None = None,
+        compaction: CompactionPlan | None = None,
     ) -> None:
+        self._compaction = compaction
+        self.compaction_state = CompactionState()
+        """Written by the compactor; for metrics."""
         self._disk = disk
         self._datadir = datadir
         self._directory = directory
@@ -133,12 +142,28 @@ class StorageActors:
             SegmentWriter.start(appender, self._directory, view, disk, segments, fatal=self._fatal),
             SegmentWriter.name,
         )
+        if self._compaction is not None:
+            self._start_compactor(self._compaction)
 
     def stop(self) -> None:
         """Stop the actors in reverse order; each finishes what is in its mailbox."""
         for ref in reversed(self._refs):
             ref.stop()
         self._refs.clear()
+
+    def _start_compactor(self, plan: CompactionPlan) -> None:
+        ref = Compactor.start(
+            self._directory,
+            IndexView(self._datadir.index_path),
+            self._disk,
+            self._datadir.segments_dir,
+            plan,
+            self.compaction_state,
+            now_ms=self._now_ms,
+            monotonic=self._monotonic,
+            fatal=self._fatal,
+        )
+        self._start_actor(ref, Compactor.name)
 
     def _start_actor(self, ref: Any, name: str) -> None:
         self._refs.append(ref)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple, NoReturn
 
+from actors.compactor import CompactionPlan
 from actors.directory import Directory
 from actors.messages import ConfigureBucket, CreateBucket, WorkerLost
 from actors.observer import Observer
@@ -70,6 +71,13 @@ class StorageProcess:
             fatal=self.fatal,
             now_ms=now_ms,
             observe=self._metrics,
+            compaction=CompactionPlan(
+                interval_secs=settings.storage_compact_interval_secs,
+                read_grace_secs=settings.read_grace_secs,
+                disk_share=settings.storage_compact_disk_percent / 100,
+                min_free_bytes=settings.min_free_bytes,
+                segment_target_bytes=settings.segment_target_bytes,
+            ),
         )
         self._listener = StorageListener(datadir.path, self.directory, self._hello)
         self.web_samples: Callable[[], list[MetricSamples]] = list
@@ -134,7 +142,7 @@ class StorageProcess:
         os._exit(outcome.code)
 
     def _samples(self) -> list[MetricSamples]:
-        return self._metrics.samples() + self.web_samples()
+        return self._metrics.samples() + self.actors.compaction_state.samples() + self.web_samples()
 
     def _hello(self) -> Hello:
         return Hello(self.actors.epoch, self.actors.index_uuid, self.actors.log_uuid, CREDIT_BYTES, MAX_DEPTH)

@@ -12,6 +12,7 @@ from actors.cache import Cache
 from actors.directory import Directory
 from actors.messages import ForgetAll
 from actors.observer import Observer
+from actors.runtime import sleep, spawn
 from fasterstore.cache import BlobCache
 from fasterstore.metadata.index import IndexView
 from fasterstore.settings import Settings
@@ -23,6 +24,8 @@ from web.server import HttpLimits, HttpServer
 from web.worker import LinkState, Worker
 
 logger = logging.getLogger("fasterstore.web")
+
+FORGET_UNLINKED_SECS = 5.0
 
 
 class WebProcess:
@@ -59,6 +62,7 @@ class WebProcess:
         )
         limits = HttpLimits(progress_timeout_secs=settings.request_timeout_secs)
         self.server = HttpServer(listener, make_app(self.worker), limits)
+        spawn(self._forget_unlinked_for_ever)
         self.worker.metrics.http = self.server.counters
         self.worker.metrics.cache = blobs
 
@@ -91,6 +95,12 @@ class WebProcess:
                 self.open_index()
             except Exception as error:  # an unreadable volume: reads are refused too, and /readyz says why
                 logger.error("no reads either: the index cannot be opened: %s: %s", type(error).__name__, error)
+
+    def _forget_unlinked_for_ever(self) -> None:
+        """An open descriptor keeps the space of a segment that compaction has unlinked."""
+        while True:
+            sleep(FORGET_UNLINKED_SECS)
+            self.worker.segments.forget_unlinked()
 
     def drain(self) -> None:
         """Finish the requests in flight; what still runs after the request timeout is reset."""

@@ -31,7 +31,7 @@ class WorkerProcess:
         """Set once this worker can answer more than 503."""
         local, remote = Directory(), Directory()
         self._link = StorageLink(datadir.path, child.number, local, self._connected, on_lost=self._lost)
-        for name in ("segment-writer", "metadata-journal"):
+        for name in ("segment-writer", "metadata-journal", "compactor"):
             remote.register(name, self._link.ref(name))
         remote.register("observer", self._link.ref("observer", exempt=True))
         self._web = WebProcess(settings, datadir, listener, number=child.number, directory=remote, link_state=self._state)

@@ -20,6 +20,7 @@ from fasterstore.s3.errors import S3Error, from_store, render_error
 from web import (
     acl,
     admin,
+    admin_compaction,
     admin_policy,
     bucket,
     bucket_tagging,
@@ -100,6 +101,7 @@ class StoreApp(bottle.Bottle):
             self.route(path, "GET", callback, access="open")
         self.route("/metrics", "GET", exposition.exposition, access="metrics")
         self.route("/_admin/actors", "GET", admin.actors, access="admin")
+        self.route("/_admin/compaction", "ANY", admin_compaction.compaction, access="admin")
         self.route("/_admin/policy/<:re:[^/]+>", "ANY", admin_policy.admin_policy, access="admin")
         self.route(f"/_admin{BELOW}", "ANY", admin.unknown, access="admin")
         self.route(f"/_internal{BELOW}", "ANY", internal.unknown, access="internal")

@@ -61,6 +61,11 @@ class Journal:
         """What the running batch may be asked for."""
 
     @property
+    def index(self) -> IndexWriter:
+        """The rows as of the running batch."""
+        return self._index
+
+    @property
     def index_uuid(self) -> bytes:
         """Identity of the index file (16 bytes)."""
         return self._index.index_uuid

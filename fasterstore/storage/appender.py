@@ -1,9 +1,9 @@
 """Where new records go: the active segments of this epoch, their ends, and the extents granted in them. Owned by segment-writer.
 
 Placing is pure bookkeeping; `write`, `prepare`, `finish` and `seal` block and belong in a native thread. Small records share one
-segment, extents written by workers another, so that the write-back of large bodies does not slow the syncs of small ones; a record
-larger than the target has a segment of its own. A segment is only ever appended to by the epoch that created it (O_EXCL, ids from a
-logged lease), so nothing that an earlier life acknowledged can be overwritten.
+segment, extents written by workers another, so that the write-back of large bodies does not slow the syncs of small ones; what the
+compactor moves goes into a third kind; a record larger than the target has a segment of its own. A segment is only ever appended to by
+the epoch that created it (O_EXCL, ids from a logged lease), so nothing that an earlier life acknowledged can be overwritten.
 
 Promise of `write` and `finish`: when they return, the records' bytes, and the names of their files, survive power loss.
 One descriptor per segment is kept from creation to seal, so that no write-back error is lost by reopening.
@@ -24,6 +24,9 @@ from fasterstore.storage.segment import pack_header as pack_segment_header
 
 EXTENT_LANES = 4
 """Extents take turns in so many segments: writes into one file wait for each other in the kernel."""
+COMPACTOR = -1
+"""The worker number of regions, which no web worker has."""
+COMPACTION_RESERVE_SHARE = 2
 PREALLOCATE_MIN_BYTES = 1 << 20
 PREALLOCATE_MAX_BYTES = 16 << 20
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -105,6 +108,7 @@ class SegmentAppender:
         self._small: ActiveSegment | None = None
         self._extent_lanes = extent_lanes
         self._large: dict[int, ActiveSegment] = {}
+        self._cold: ActiveSegment | None = None
         self._retired: list[ActiveSegment] = []
         self.extents: dict[int, Extent] = {}
         self._last_extent = 0
@@ -162,22 +166,60 @@ class SegmentAppender:
         extent = self.extents[self._last_extent] = Extent(self._last_extent, segment, location, worker)
         return extent
 
-    def drop_extent(self, number: int) -> None:
-        """Forget an aborted or lost extent; its bytes are dead. An extent that is being finished stays."""
+    def place_region(self, length_bytes: int) -> Extent:
+        """Give the compactor a place for records of `length_bytes` together; call prepare() before granting it.
+
+        In a segment apart: what has lived long lies with its like, which will die as late.
+        """
+        if HEADER_BYTES + length_bytes > self._target_bytes:
+            segment = self._roll(None)
+            self._retire(segment)
+        else:
+            if self._cold is None or _align(self._cold.end) + length_bytes > self._target_bytes:
+                self._cold = self._roll(self._cold)
+            segment = self._cold
+        offset = _align(segment.end)
+        segment.end = offset + length_bytes
+        segment.open_extents += 1
+        self._last_extent += 1
+        location = BlobLocation(segment.segment_id, offset, length_bytes, length_bytes, b"")
+        extent = self.extents[self._last_extent] = Extent(self._last_extent, segment, location, COMPACTOR)
+        return extent
+
+    def drop_extent(self, number: int) -> Extent | None:
+        """Forget an aborted or lost extent and return it; its bytes are dead. An extent that is being finished stays: None."""
         extent = self.extents.get(number)
-        if extent is not None and not extent.finishing:
-            del self.extents[number]
-            extent.segment.open_extents -= 1
+        if extent is None or extent.finishing:
+            return None
+        del self.extents[number]
+        extent.segment.open_extents -= 1
+        return extent
 
     def undo_extent(self, extent: Extent) -> None:
         """Take back the place of the extent placed last, which prepare() refused with StorageFull."""
         self.drop_extent(extent.number)
         extent.segment.end = extent.location.offset
 
-    def drop_worker(self, worker: int) -> None:
-        """Forget all open extents of a worker whose process has ended."""
-        for number in [extent.number for extent in self.extents.values() if extent.worker == worker]:
-            self.drop_extent(number)
+    def drop_worker(self, worker: int) -> list[Extent]:
+        """Forget all open extents of a worker whose process has ended; return them."""
+        numbers = [extent.number for extent in self.extents.values() if extent.worker == worker]
+        return [extent for number in numbers if (extent := self.drop_extent(number)) is not None]
+
+    def active(self) -> list[ActiveSegment]:
+        """The segments that take new records."""
+        return [segment for segment in (self._small, *self._large.values(), self._cold) if segment is not None]
+
+    def retire_active(self, segment_ids: Iterable[int]) -> None:
+        """Let these take no new records; each is sealed once its last extent is finished or given back."""
+        wanted = set(segment_ids)
+        for segment in self.active():
+            if segment.segment_id in wanted and segment.announced:
+                self._retire(segment)
+        if self._small is not None and self._small.retired:
+            self._small = None
+        if self._cold is not None and self._cold.retired:
+            self._cold = None
+        self._large = {lane: segment for lane, segment in self._large.items() if not segment.retired}
 
     def _roll(self, old: ActiveSegment | None) -> ActiveSegment:
         if not self._ids:
@@ -194,7 +236,7 @@ class SegmentAppender:
 
     def write(self, runs: list[Run]) -> None:
         """Write and sync placed records. Raises StorageFull with nothing written, VolumeSuspect."""
-        self._room_for([run.segment for run in runs])
+        self._room_for([run.segment for run in runs], self._min_free_bytes)
         synced = False
         try:
             for run in runs:
@@ -214,17 +256,31 @@ class SegmentAppender:
 
     def check_reserve(self) -> int:
         """Return the free bytes. Raises StorageFull below the reserve."""
+        return self._free_above(self._min_free_bytes)
+
+    def _free_above(self, reserve_bytes: int) -> int:
         try:
             free_bytes = self._disk.free_bytes(self._folder)
         except OSError as error:
             raise VolumeSuspect(f"free space: {error}") from error
-        if free_bytes < self._min_free_bytes:
-            raise StorageFull(f"{free_bytes >> 20} MiB free, {self._min_free_bytes >> 20} MiB are kept in reserve (FS_MIN_FREE_MB)")
+        if free_bytes < reserve_bytes:
+            raise StorageFull(f"{free_bytes >> 20} MiB free, {reserve_bytes >> 20} MiB are kept in reserve (FS_MIN_FREE_MB)")
         return free_bytes
 
     def prepare(self, extents: list[Extent]) -> None:
         """Create files and allocate space for placed extents. Raises StorageFull (drop them then), VolumeSuspect."""
-        self._room_for([extent.segment for extent in extents])
+        self._room_for([extent.segment for extent in extents], self._min_free_bytes)
+
+    def prepare_region(self, extent: Extent) -> None:
+        """The same for a region, which may use half of the reserve: on a full disk only compaction makes room. Raises as prepare."""
+        self._room_for([extent.segment], self._min_free_bytes // COMPACTION_RESERVE_SHARE)
+
+    def sync_region(self, extent: Extent) -> None:
+        """On return the region's records are on stable storage. Raises VolumeSuspect."""
+        try:
+            self._disk.fdatasync(extent.segment.fd)
+        except OSError as error:
+            raise VolumeSuspect(f"segment write: {error}") from error
 
     def finish(self, group: list[Finished]) -> None:
         """Write the headers of records whose payload and table are in place, and sync. Raises VolumeSuspect."""
@@ -257,10 +313,9 @@ class SegmentAppender:
 
     def close(self) -> None:
         """Stop: give back what was preallocated past the ends. The next epoch seals the files."""
-        for segment in (self._small, *self._large.values(), *self._retired):
-            if segment is not None:
-                self._close(segment)
-        self._small = None
+        for segment in (*self.active(), *self._retired):
+            self._close(segment)
+        self._small = self._cold = None
         self._large.clear()
         self._retired = []
 
@@ -275,17 +330,17 @@ class SegmentAppender:
         self._disk.close(segment.fd)
         segment.fd = -1
 
-    def _room_for(self, segments: list[ActiveSegment]) -> None:
+    def _room_for(self, segments: list[ActiveSegment], reserve_bytes: int) -> None:
         """Have every file exist, synced with its name, and reach its end. Raises StorageFull, VolumeSuspect."""
-        free_bytes = self.check_reserve()
+        free_bytes = self._free_above(reserve_bytes)
         for segment in segments:
             need_bytes = segment.end - segment.allocated
             if need_bytes <= 0:
                 continue
-            if free_bytes - need_bytes < self._min_free_bytes:
-                raise StorageFull(f"{need_bytes} bytes do not fit above the reserve of {self._min_free_bytes >> 20} MiB (FS_MIN_FREE_MB)")
+            if free_bytes - need_bytes < reserve_bytes:
+                raise StorageFull(f"{need_bytes} bytes do not fit above the reserve of {reserve_bytes >> 20} MiB (FS_MIN_FREE_MB)")
             before_bytes = segment.allocated
-            self._allocate(segment, need_bytes, free_bytes - self._min_free_bytes)
+            self._allocate(segment, need_bytes, free_bytes - reserve_bytes)
             free_bytes -= segment.allocated - before_bytes
 
     def _allocate(self, segment: ActiveSegment, need_bytes: int, room_bytes: int) -> None:

@@ -62,6 +62,10 @@ class Disk(Protocol):
 
     def size(self, fd: int) -> int: ...
 
+    def link_count(self, fd: int) -> int:
+        """How many names the open file has; 0 once it is unlinked everywhere."""
+        ...
+
     def truncate(self, fd: int, length: int) -> None: ...
 
     def fallocate(self, fd: int, offset: int, length: int) -> None:
@@ -173,6 +177,9 @@ class RealDisk:
 
     def size(self, fd: int) -> int:
         return os.fstat(fd).st_size
+
+    def link_count(self, fd: int) -> int:
+        return os.fstat(fd).st_nlink
 
     def truncate(self, fd: int, length: int) -> None:
         os.ftruncate(fd, length)

@@ -167,6 +167,9 @@ class MemoryDisk:
     def size(self, fd: int) -> int:
         return len(self._inodes[self._handle(fd)])
 
+    def link_count(self, fd: int) -> int:
+        return list(self._files.values()).count(self._handle(fd))
+
     def truncate(self, fd: int, length: int) -> None:
         inode = self._handle(fd, writing=True)
         self._fault("truncate")

@@ -60,6 +60,23 @@ class OpenSegments:
         self._readers.clear()
         self._writers.clear()
 
+    def forget(self, segment_id: SegmentId) -> None:
+        """Let go of one segment: its file is about to be unlinked."""
+        self._readers.pop(segment_id, None)
+        self._writers.pop(segment_id, None)
+
+    def forget_unlinked(self) -> int:
+        """Let go of every file that has no name any more, so that its space is given back; return how many. A few µs a file."""
+        gone = [
+            (files, segment_id)
+            for files in (self._readers, self._writers)
+            for segment_id, opened in files.items()
+            if not self._disk.link_count(opened.fd)
+        ]
+        for files, segment_id in gone:
+            del files[segment_id]
+        return len(gone)
+
     def _get(self, files: OrderedDict[SegmentId, OpenSegment], segment_id: SegmentId, file_uuid: bytes, read_only: bool) -> OpenSegment:
         found = files.get(segment_id)
         if found is not None and found.file_uuid == file_uuid:

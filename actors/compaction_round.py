@@ -1,0 +1,212 @@
+"""One round of the compactor: forget, retire, rewrite, unlink. Order and pace; what may go is judged by the journal, step by step.
+
+    1  blobs that nothing names, and whose grace is over, are forgotten
+    2  active segments full of dead bytes are sealed
+    3  segments in which nothing lies are retired, then unlinked
+    4  segments worth it are rewritten, best first: groups of records are copied into a region, synced, named; then retired and unlinked
+
+A step may be cut short anywhere: copies that were never named are dead bytes of their segment, a retired file that is still there is
+unlinked by the next round. A damaged record stays where it is, and so does its segment: nothing that cannot be read is given up.
+"""
+
+import logging
+import os
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from actors import space_messages as m
+from actors.compaction_state import CompactionState
+from actors.directory import Directory
+from actors.messages import AbortExtent, BlobFoundDamaged, Refused
+from actors.runtime import NativeThread
+from fasterstore import compaction
+from fasterstore.errors import DamagedRecord
+from fasterstore.metadata.index import IndexView
+from fasterstore.metadata.judge_space import Relocation
+from fasterstore.model import BlobRow, SegmentId, SegmentRow
+from fasterstore.storage.disk import Disk
+from fasterstore.storage.open_segments import OpenSegments
+from fasterstore.storage.relocation import Copied, LargeCopy, Target, copy_together
+from fasterstore.storage.segment import segment_name
+
+logger = logging.getLogger("fasterstore.compactor")
+
+FORGET_BLOBS = 128
+BLOBS_READ = 1000
+"""Rows looked up at once: well under the second after which a reader would hold back a checkpoint."""
+
+
+class Stopped(Exception):
+    """The round is to end: the node stops."""
+
+
+class CannotGoOn(Exception):
+    """The round ends here; its text says why. The next one is tried at its time."""
+
+
+class Tools(NamedTuple):
+    """What a round works with. `pace(worked_secs)` waits as the throttle wants and raises Stopped; `timer` tells seconds."""
+
+    directory: Directory
+    view: IndexView
+    disk: Disk
+    segments: OpenSegments
+    folder: str
+    thread: NativeThread
+    timer: Callable[[], float]
+    pace: Callable[[float], None]
+
+
+class Round:
+    """See the module. `run` blocks its greenlet for as long as the round takes."""
+
+    def __init__(self, tools: Tools, state: CompactionState, *, target_bytes: int, forget_before_ms: int, any_age: bool) -> None:
+        self._tools = tools
+        self._state = state
+        self._target_bytes = target_bytes
+        self._forget_before_ms = forget_before_ms
+        self._any_age = any_age
+
+    def run(self) -> None:
+        """Do the round. Raises Stopped, CannotGoOn, OSError (a write failed), DamagedRow, VolumeSuspect (a read of the index)."""
+        self._forget()
+        self._seal_active()
+        rows = self._tools.view.segments()
+        self._remove([row for row in rows if row.retired])
+        self._retire({row.segment_id: row for row in rows}, compaction.empty_segments(rows))
+        rows = self._tools.view.segments()
+        victims = compaction.segments_to_rewrite(rows, self._target_bytes, any_age=self._any_age)
+        self._state.segments_to_do = len(victims)
+        self._state.segments_done = 0
+        for row in victims:
+            self._rewrite(row)
+            self._retire({row.segment_id: row}, [row.segment_id])
+            self._state.segments_done += 1
+        self.look()
+
+    def look(self) -> None:
+        """Count what there is to gain."""
+        self._state.reclaimable_bytes = compaction.reclaimable_bytes(self._tools.view.segments())
+
+    def _forget(self) -> None:
+        while True:
+            answer = self._ask("metadata-journal", m.ForgetBlobs(self._forget_before_ms, FORGET_BLOBS))
+            if not answer.blobs:
+                return
+            self._state.forgotten_blobs += answer.blobs
+
+    def _seal_active(self) -> None:
+        active = self._ask("segment-writer", m.ListActive()).segments
+        live = {row.segment_id: row.live_bytes for segment_id, _ in active if (row := self._tools.view.segment(segment_id)) is not None}
+        full = compaction.segments_to_seal(active, live, self._target_bytes)
+        if full:
+            self._ask("segment-writer", m.SealActive(full))
+            # Told to the journal before the answer was given, and this stands behind it in the same mailbox: sealed when it answers.
+            self._ask("metadata-journal", m.RetireSegments([]))
+
+    # ---- rewriting ----
+
+    def _rewrite(self, row: SegmentRow) -> None:
+        after = 0
+        while rows := self._tools.view.blobs_in(row.segment_id, after, BLOBS_READ):
+            after = rows[-1].number
+            for group in compaction.groups([blob for blob in rows if not blob.damaged]):
+                self._move(row, group)
+
+    def _move(self, segment: SegmentRow, group: compaction.Group) -> None:
+        tools = self._tools
+        started = tools.timer()
+        region: m.RegionGranted = self._ask("segment-writer", m.ReserveRegion(group.length_bytes), paced=False)
+        try:
+            copied = self._copy(segment, group, region)
+        except BaseException:
+            tools.directory.get("segment-writer").tell(AbortExtent(region.extent, region.epoch))
+            raise
+        for row, reason in copied.damaged:
+            self._found_damaged(row, reason)
+        if not copied.blobs:
+            tools.directory.get("segment-writer").tell(AbortExtent(region.extent, region.epoch))
+            return
+        relocations = [Relocation(row.number, row.location, new) for row, new in copied.blobs]
+        answer = self._ask("segment-writer", m.FinishRegion(region.extent, region.epoch, relocations), paced=False)
+        for relocation, moved in zip(relocations, answer.moved, strict=True):
+            if moved:
+                self._state.moved_blobs += 1
+                self._state.moved_bytes += relocation.new.stored_bytes
+        tools.pace(tools.timer() - started)
+
+    def _copy(self, segment: SegmentRow, group: compaction.Group, region: m.RegionGranted) -> Copied:
+        tools = self._tools
+        if len(group.rows) > 1 or group.length_bytes <= compaction.GROUP_BYTES:
+            return tools.thread.run(self._copy_together, segment, group.rows, region)
+        (row,) = group.rows
+        copy: LargeCopy = tools.thread.run(self._begin_large, segment, row, region)
+        try:
+            while True:
+                started = tools.timer()
+                if not tools.thread.run(copy.step):
+                    return Copied([(row, copy.new_location)], [])
+                tools.pace(tools.timer() - started)
+        except DamagedRecord as error:
+            return Copied([], [(row, error.detail)])
+
+    def _copy_together(self, segment: SegmentRow, rows: list[BlobRow], region: m.RegionGranted) -> Copied:
+        """In the native thread."""
+        source = self._open(segment)
+        return copy_together(self._tools.disk, source, rows, self._target(region))
+
+    def _begin_large(self, segment: SegmentRow, row: BlobRow, region: m.RegionGranted) -> LargeCopy:
+        return LargeCopy(self._tools.disk, self._open(segment), row, self._target(region))
+
+    def _open(self, segment: SegmentRow) -> int:
+        try:
+            return self._tools.segments.reader(segment.segment_id, segment.file_uuid).fd
+        except (DamagedRecord, FileNotFoundError) as error:
+            raise CannotGoOn(f"segment {segment.segment_id:016x} cannot be read: {error}") from error
+
+    def _target(self, region: m.RegionGranted) -> Target:
+        return Target(region.segment_id, self._tools.segments.writer(region.segment_id, region.file_uuid).fd, region.offset)
+
+    def _found_damaged(self, row: BlobRow, reason: str) -> None:
+        self._state.damaged_blobs += 1
+        logger.error("blob %d stays in segment %016x: %s", row.number, row.location.segment_id, reason)
+        self._tools.directory.get("metadata-journal").tell(BlobFoundDamaged(row.number, row.location.record_id))
+
+    # ---- giving back ----
+
+    def _retire(self, rows: dict[SegmentId, SegmentRow], segment_ids: list[SegmentId]) -> None:
+        if not segment_ids:
+            return
+        answer: m.Retired = self._ask("metadata-journal", m.RetireSegments(segment_ids))
+        self._remove([rows[segment_id] for segment_id in answer.segment_ids])
+
+    def _remove(self, retired: list[SegmentRow]) -> None:
+        """Unlink files whose retirement is logged. One that is gone already was unlinked before a crash."""
+        if not retired:
+            return
+        started = self._tools.timer()
+        self._tools.thread.run(self._unlink, [row.segment_id for row in retired])
+        self._tools.pace(self._tools.timer() - started)
+        self._tools.directory.get("segment-writer").tell(m.SegmentsGone([row.segment_id for row in retired]))
+        self._ask("metadata-journal", m.SegmentsRemoved([row.segment_id for row in retired]))
+        self._state.freed_bytes += sum(row.length_bytes for row in retired)
+
+    def _unlink(self, segment_ids: list[SegmentId]) -> None:
+        """In the native thread."""
+        tools = self._tools
+        for segment_id in segment_ids:
+            tools.segments.forget(segment_id)
+            path = os.path.join(tools.folder, segment_name(segment_id))
+            if tools.disk.exists(path):
+                tools.disk.unlink(path)
+        tools.disk.fsync_dir(tools.folder)
+
+    def _ask(self, actor: str, message: Any, *, paced: bool = True) -> Any:
+        started = self._tools.timer()
+        answer = self._tools.directory.get(actor).ask(message)
+        if type(answer) is Refused:
+            raise CannotGoOn(f"{type(message).__name__}: {answer.error} {answer.detail}".strip())
+        if paced:
+            self._tools.pace(self._tools.timer() - started)
+        return answer
+

@@ -1,0 +1,117 @@
+"""Copying records from one segment to another: read, verified against the row that names them, written as they are.
+
+A relocation keeps record id and stored bytes, so a copy is a record like any other wherever it lies. A record that fails its checksum is
+never copied. Blocking; for a native thread, a step at a time. Nothing here decides where a copy goes, or that it counts: segment-writer
+gives the place and syncs it, the journal names it.
+"""
+
+import errno
+from typing import NamedTuple
+
+from fasterstore.errors import DamagedRecord
+from fasterstore.model import BlobLocation, BlobRow, SegmentId
+from fasterstore.storage.disk import Buffer, Disk
+from fasterstore.storage.record import (
+    CHUNK_BYTES,
+    HEADER_BYTES,
+    check_header,
+    record_bytes,
+    table_bytes,
+    verify_chunk,
+    verify_record,
+    verify_table,
+)
+
+WINDOW_BYTES = 4 * CHUNK_BYTES
+
+
+class Target(NamedTuple):
+    """Where copies go: an open segment, and the offset of the first record in bytes."""
+
+    segment_id: SegmentId
+    fd: int
+    offset: int
+
+
+class Copied(NamedTuple):
+    """What one step copied: each blob with its new place; and those whose record fails its checksum, with the reason."""
+
+    blobs: list[tuple[BlobRow, BlobLocation]]
+    damaged: list[tuple[BlobRow, str]]
+
+
+def copy_together(disk: Disk, source_fd: int, rows: list[BlobRow], target: Target) -> Copied:
+    """Copy whole records one behind the other, with one write. Raises OSError (but not EIO of a read: that record is damaged)."""
+    copied = Copied([], [])
+    buffers: list[Buffer] = []
+    offset = target.offset
+    for row in rows:
+        place = row.location
+        try:
+            record = read(disk, source_fd, record_bytes(place.stored_bytes), place.offset)
+            verify_record(record, place)
+        except DamagedRecord as error:
+            copied.damaged.append((row, error.detail))
+            continue
+        buffers.append(record)
+        copied.blobs.append((row, place._replace(segment_id=target.segment_id, offset=offset)))
+        offset += len(record)
+    if buffers:
+        disk.pwritev(target.fd, buffers, target.offset)
+    return copied
+
+
+class LargeCopy:
+    """One large record, copied a window at a time so that its reader can pause between two."""
+
+    def __init__(self, disk: Disk, source_fd: int, row: BlobRow, target: Target) -> None:
+        self._disk = disk
+        self._source_fd = source_fd
+        self._row = row
+        self._target = target
+        self._header = b""
+        self._table = b""
+        self._done = 0
+
+    def step(self) -> bool:
+        """Copy the next window; return whether there is more. The header goes last, as in every record.
+
+        Raises DamagedRecord, OSError (but not EIO of a read).
+        """
+        disk, place, start = self._disk, self._row.location, self._row.location.offset
+        if not self._header:
+            self._header = read(disk, self._source_fd, HEADER_BYTES, start)
+            header = check_header(self._header, place)
+            self._table = read(disk, self._source_fd, table_bytes(place.stored_bytes), start + HEADER_BYTES + place.stored_bytes)
+            verify_table(header, self._table)
+        first = self._done
+        window = read(disk, self._source_fd, min(WINDOW_BYTES, place.stored_bytes - first), start + HEADER_BYTES + first)
+        view = memoryview(window)
+        for position in range(0, len(window), CHUNK_BYTES):
+            verify_chunk(self._table, (first + position) // CHUNK_BYTES, view[position : position + CHUNK_BYTES])
+        disk.pwrite(self._target.fd, window, self._target.offset + HEADER_BYTES + first)
+        disk.start_writeback(self._target.fd, self._target.offset + HEADER_BYTES + first, len(window))
+        self._done += len(window)
+        if self._done < place.stored_bytes:
+            return True
+        disk.pwrite(self._target.fd, self._table, self._target.offset + HEADER_BYTES + place.stored_bytes)
+        disk.pwrite(self._target.fd, self._header, self._target.offset)
+        return False
+
+    @property
+    def new_location(self) -> BlobLocation:
+        """Where the copy lies."""
+        return self._row.location._replace(segment_id=self._target.segment_id, offset=self._target.offset)
+
+
+def read(disk: Disk, fd: int, length: int, offset: int) -> bytes:
+    """All of those bytes. Raises DamagedRecord if the file ends before or the medium has lost them, OSError."""
+    try:
+        data = disk.pread(fd, length, offset)
+    except OSError as error:
+        if error.errno == errno.EIO:
+            raise DamagedRecord(f"the disk cannot read the record: {error.strerror}") from error
+        raise
+    if len(data) != length:
+        raise DamagedRecord("the segment file ends inside the record")
+    return data
