@@ -97,6 +97,14 @@ class Compactor(GeventActor):
         self._segments.forget_all()
         self._view.close()
 
+    def on_failure(self, exception_type: Any, exception_value: Any, traceback: Any) -> None:
+        """Killed: the round ends at its next step; all that it did so far is logged or was never named."""
+        self._stopping.set()
+        self._may_go_on.set()
+        for greenlet in (self._watcher, self._running):
+            if greenlet is not None:
+                greenlet.kill(block=False)
+
     def on_receive(self, message: Any) -> Any:
         """Answer CompactNow, PauseCompaction, DescribeCompaction; CompactionDue begins a round."""
         if isinstance(message, m.CompactNow):

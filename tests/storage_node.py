@@ -175,6 +175,7 @@ class Node:
         )  # fmt: skip
         self.progress = list(self.actors.start())
         self.journal, self.writer = self.directory.get("metadata-journal"), self.directory.get("segment-writer")
+        self.compactor = self.directory.find("compactor")
         return self
 
     def stop(self):
@@ -185,15 +186,16 @@ class Node:
     def crash(self):
         """End the actors where they stand, as kill -9 would; what a native thread has begun it completes."""
         self._ended = True
-        actors = [ref._actor_weakref() for ref in (self.writer, self.journal)]
-        for ref in (self.writer, self.journal):
+        refs = [ref for ref in (self.compactor, self.writer, self.journal) if ref is not None]
+        actors = [ref._actor_weakref() for ref in refs]
+        for ref in refs:
             ref.kill()
-        for actor in actors:
+        for actor in [*actors, *(actor._regions for actor in actors if hasattr(actor, "_regions"))]:
             for name in ("_thread", "_finish_thread"):
                 if hasattr(actor, name):
                     getattr(actor, name).close()
-        del actors
-        self.actors = self.directory = self.journal = self.writer = None
+        del actors, actor
+        self.actors = self.directory = self.journal = self.writer = self.compactor = None
         gc.collect()  # closes the index's connection, which rolls an open transaction back
 
     def restart(self):

@@ -39,6 +39,7 @@ def test_an_empty_environment_gives_the_documented_defaults() -> None:
         "storage_compact_interval_secs": 120,
         "multipart_ttl_secs": 86_400,
         "read_grace_secs": 600,
+        "storage_compact_disk_percent": 25,
         "max_request_bytes": 134_217_728,
         "request_timeout_secs": 60,
         "log_json": True,

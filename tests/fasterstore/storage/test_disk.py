@@ -151,3 +151,15 @@ def test_a_full_device_raises_enospc():
         disk.pwrite(fd, b"x", 0)
     assert failure.value.errno == errno.ENOSPC
     disk.close(fd)
+
+
+@pytest.mark.parametrize("make", [RealDisk, MemoryDisk])
+def test_a_punched_range_reads_zeros_and_the_file_stays_as_long(make, tmp_path):
+    disk = make()
+    path = str(tmp_path / "file") if make is RealDisk else "/file"
+    fd = disk.open(path, create=True)
+    disk.pwrite(fd, b"x" * 20_480, 0)
+    assert disk.punch(fd, 4096, 8192)
+    assert disk.pread(fd, 20_480, 0) == b"x" * 4096 + bytes(8192) + b"x" * 8192
+    assert disk.size(fd) == 20_480
+    disk.close(fd)

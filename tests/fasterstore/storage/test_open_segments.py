@@ -1,11 +1,13 @@
 """Open segment files: only the file that the index names, at most so many, and never closed under a reader."""
 
 import gc
+import os
 
 import pytest
 
 from fasterstore.errors import DamagedRecord
 from fasterstore.model import SegmentId
+from fasterstore.storage.disk import RealDisk
 from fasterstore.storage.memory_disk import MemoryDisk
 from fasterstore.storage.open_segments import OpenSegments
 from fasterstore.storage.segment import HEADER_BYTES, pack_header, segment_name
@@ -102,3 +104,19 @@ def test_a_missing_file_and_a_file_without_a_header_are_refused(segments, disk):
         segments.reader(SegmentId(2), uuid(2))
     assert not disk.exists(f"/segments/{segment_name(99)}")
     assert open_files(disk) == 0
+
+
+def test_a_file_that_lost_its_name_is_let_go_and_one_that_has_another_is_kept(tmp_path):
+    disk, segments = RealDisk(), OpenSegments(RealDisk(), str(tmp_path))
+    for number in (1, 2, 3):
+        (tmp_path / segment_name(number)).write_bytes(pack_header(number, 1, b"U" * 16))
+        segments.reader(SegmentId(number), b"U" * 16)
+    segments.writer(SegmentId(1), b"U" * 16)
+    os.link(tmp_path / segment_name(2), tmp_path / "pinned")
+    os.unlink(tmp_path / segment_name(1))
+    os.unlink(tmp_path / segment_name(2))
+    assert segments.forget_unlinked() == 2
+    assert segments.forget_unlinked() == 0
+    assert disk.link_count(segments.reader(SegmentId(2), b"U" * 16).fd) == 1
+    with pytest.raises(FileNotFoundError):
+        segments.reader(SegmentId(1), b"U" * 16)
