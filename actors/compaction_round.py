@@ -170,7 +170,7 @@ class Round:
     def _found_damaged(self, row: BlobRow, reason: str) -> None:
         self._state.damaged_blobs += 1
         logger.error("blob %d stays in segment %016x: %s", row.number, row.location.segment_id, reason)
-        self._tools.directory.get("metadata-journal").tell(BlobFoundDamaged(row.number, row.location.record_id))
+        self._tools.directory.get("metadata-journal").tell(BlobFoundDamaged.of(row))
 
     # ---- giving back ----
 

@@ -10,6 +10,7 @@ from actors.space_messages import SPACE_WIRE_TYPES
 from fasterstore.model import (
     BlobLocation,
     BlobNumber,
+    BlobRow,
     CompleteIntent,
     CopyIntent,
     DeleteIntent,
@@ -272,10 +273,20 @@ class SegmentIdsLeased(NamedTuple):
 
 
 class BlobFoundDamaged(NamedTuple):
-    """Tell, web -> metadata-journal: the record `record_id` of that blob failed verification; it is no dedup target any more."""
+    """Tell, web -> metadata-journal: the record there failed verification; its blob is no dedup target any more. Make it by `of`.
+
+    With the whole place: a relocation keeps the record id, and what was moved meanwhile is not damaged for being gone from there.
+    """
 
     blob: BlobNumber
+    segment_id: SegmentId
+    offset: int
     record_id: bytes
+
+    @classmethod
+    def of(cls, row: BlobRow) -> "BlobFoundDamaged":
+        """The message about a blob as it was looked up."""
+        return cls(row.number, row.location.segment_id, row.location.offset, row.location.record_id)
 
 
 class Tick(NamedTuple):

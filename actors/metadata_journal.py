@@ -348,7 +348,7 @@ class MetadataJournal(GeventActor):
         return m.SegmentIdsLeased(*self._requests.lease_segment_ids(message.id_count))
 
     def _blob_found_damaged(self, message: m.BlobFoundDamaged, _now_ms: int) -> None:
-        if self._requests.mark_damaged(message.blob, message.record_id):
+        if self._requests.mark_damaged(*message):
             logger.error("blob %d failed verification; it is kept, and no longer used for new objects", message.blob)
 
     def _set_read_grace(self, message: space.SetReadGrace, _now_ms: int) -> None:

@@ -204,7 +204,7 @@ class SegmentWriter(GeventActor):
                     claims.append((envelope, row.number))
                     continue
                 if not sound:
-                    self._directory.get("metadata-journal").tell(m.BlobFoundDamaged(row.number, row.location.record_id))
+                    self._directory.get("metadata-journal").tell(m.BlobFoundDamaged.of(row))
                 fresh.append(envelope)
         if claims:
             self._forward_claims(claims)

@@ -178,7 +178,7 @@ class PieceReader:
                 location = placed.blob.location
                 logger.error("blob %d in segment %016x at %d: %s", piece.blob, location.segment_id, location.offset, error)
                 worker.metrics.damaged_reads += 1
-                worker.tell("metadata-journal", BlobFoundDamaged(placed.blob.number, location.record_id))
+                worker.tell("metadata-journal", BlobFoundDamaged.of(placed.blob))
                 raise DamagedRecord(str(error)) from error
 
     def _index(self) -> IndexView:

@@ -49,7 +49,7 @@ def damaged(worker: Worker, found: Located, error: Exception) -> S3Error:
         logger.error("the object's parts cannot be read: %s", error)
     else:
         logger.error("blob %d in segment %016x at %d: %s", blob.number, blob.location.segment_id, blob.location.offset, error)
-        worker.tell("metadata-journal", BlobFoundDamaged(blob.number, blob.location.record_id))
+        worker.tell("metadata-journal", BlobFoundDamaged.of(blob))
     return from_store("DamagedRecord")
 
 

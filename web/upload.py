@@ -257,5 +257,5 @@ def _find_claim(worker: Worker, blob_id: bytes, size_bytes: int) -> BlobNumber:
         return NO_BLOB
     except DamagedRecord as error:
         logger.error("blob %d cannot be claimed: %s", row.number, error)
-    worker.tell("metadata-journal", BlobFoundDamaged(row.number, row.location.record_id))
+    worker.tell("metadata-journal", BlobFoundDamaged.of(row))
     return NO_BLOB

@@ -263,10 +263,13 @@ def judge_amend(index: IndexWriter, who: Identity, bucket: str, key: bytes, tags
     return [ObjectAmended(bucket, key, tags, acl, advance(index.state.last_stamp, now_ms), who.node_id)]
 
 
-def judge_damage(index: IndexWriter, blob: int, record_id: bytes) -> list[Entry]:
+def judge_damage(index: IndexWriter, blob: int, segment_id: int, offset: int, record_id: bytes) -> list[Entry]:
     """Return the entry that marks a blob damaged, or none if it has moved, gone or been marked since the report."""
     row = index.blob(blob)
-    if row is None or row.damaged or row.location.record_id != record_id:
+    if row is None or row.damaged:
+        return []
+    place = row.location
+    if (place.segment_id, place.offset, place.record_id) != (segment_id, offset, record_id):
         return []
     return [BlobDamaged(blob, record_id)]  # type: ignore[arg-type]
 

@@ -122,9 +122,9 @@ class Requests:
         """Let a few parts go that nothing uses since `before_ms`; return the LSN, 0 if there was none."""
         return self._record_all(judge_uploads.judge_release(self._index, before_ms, now_ms))
 
-    def mark_damaged(self, blob: int, record_id: bytes) -> int:
+    def mark_damaged(self, blob: int, segment_id: int, offset: int, record_id: bytes) -> int:
         """Fold the report that a blob failed verification; return its LSN, 0 if it is out of date."""
-        return self._record_all(judge.judge_damage(self._index, blob, record_id))
+        return self._record_all(judge.judge_damage(self._index, blob, segment_id, offset, record_id))
 
     def forget_blobs(self, before_ms: int, limit: int, now_ms: int) -> int:
         """Judge and fold that unused blobs are forgotten; return how many."""

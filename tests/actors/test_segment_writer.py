@@ -189,7 +189,7 @@ def test_a_damaged_record_is_no_claim_and_a_put_of_its_bytes_repairs_every_objec
 def test_a_blob_that_a_worker_found_damaged_is_repaired_by_the_next_put(node):
     node.put(b"a", b"shared")
     old = located(node, b"a").blob
-    node.journal.tell(m.BlobFoundDamaged(old.number, old.location.record_id))
+    node.journal.tell(m.BlobFoundDamaged.of(old))
     node.settle()
     assert located(node, b"a").blob.damaged
     assert not node.put(b"b", b"shared").deduplicated
@@ -204,7 +204,7 @@ def test_a_put_repairs_a_damaged_blob_that_has_a_sound_twin(node):
     node.ask_together(node.writer, [node.small(b"a", b"shared"), node.small(b"b", b"shared")])
     damaged = located(node, b"a").blob
     assert damaged.number != located(node, b"b").blob.number
-    node.journal.tell(m.BlobFoundDamaged(damaged.number, damaged.location.record_id))
+    node.journal.tell(m.BlobFoundDamaged.of(damaged))
     node.settle()
     assert not node.put(b"c", b"shared").deduplicated
     assert not located(node, b"a").blob.damaged

@@ -171,6 +171,11 @@ class Lab:
     def delete(self, key, **more):
         return self.ask.delete("b", DeleteIntent(key, **more), self.now_ms)
 
+    def mark_damaged(self, row):
+        """The report that the record of that blob, as looked up, failed verification."""
+        place = row.location
+        return self.ask.mark_damaged(row.number, place.segment_id, place.offset, place.record_id)
+
     def release_all(self):
         """Let everything go that nothing uses; how many entries it took."""
         taken = 0

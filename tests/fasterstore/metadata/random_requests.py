@@ -72,7 +72,7 @@ class RandomRequests:
 
         def mark():
             row = self.lab.index.blob(blob)
-            return 0 if row is None else self._ask.mark_damaged(blob, row.location.record_id)
+            return 0 if row is None else self.lab.mark_damaged(row)
 
         return mark
 

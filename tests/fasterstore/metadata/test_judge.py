@@ -158,7 +158,7 @@ def test_a_claim_that_does_not_hold_is_no_loss_if_the_bytes_were_written(lab):
 def test_a_damaged_blob_is_no_dedup_target_and_a_put_of_its_bytes_repairs_it_for_all(lab):
     lab.batch(lambda: lab.put(b"a", b"one"), lambda: lab.put(b"b", b"one", 1, written=False))
     old = locate(lab, b"a").blob
-    lab.batch(lambda: lab.journal.requests.mark_damaged(1, old.location.record_id))
+    lab.batch(lambda: lab.mark_damaged(old))
     assert lab.batch(lambda: lab.put(b"c", b"one", 1, written=False)) == [CLAIM_GONE]
     answer = lab.batch(lambda: lab.put(b"c", b"one", 1))[0]
     assert not answer.deduplicated
@@ -171,7 +171,7 @@ def test_a_damaged_blob_is_no_dedup_target_and_a_put_of_its_bytes_repairs_it_for
 
 def test_two_repairs_in_one_batch_repair_once(lab):
     lab.batch(lambda: lab.put(b"a", b"one"))
-    lab.batch(lambda: lab.journal.requests.mark_damaged(1, locate(lab, b"a").blob.location.record_id))
+    lab.batch(lambda: lab.mark_damaged(locate(lab, b"a").blob))
     lab.batch(lambda: lab.put(b"b", b"one"), lambda: lab.put(b"c", b"one"))
     assert {locate(lab, b"b").blob.number, locate(lab, b"c").blob.number} == {1, 2}
     audit(lab.path)
@@ -179,10 +179,12 @@ def test_two_repairs_in_one_batch_repair_once(lab):
 
 def test_a_report_of_damage_that_is_out_of_date_changes_nothing(lab):
     lab.batch(lambda: lab.put(b"a", b"one"))
-    record_id = locate(lab, b"a").blob.location.record_id
-    requests = lab.journal.requests
-    assert lab.batch(lambda: requests.mark_damaged(1, bytes(16)), lambda: requests.mark_damaged(77, record_id)) == [0, 0]
-    first, second = lab.batch(lambda: requests.mark_damaged(1, record_id), lambda: requests.mark_damaged(1, record_id))
+    row = locate(lab, b"a").blob
+    place = row.location
+    stale = [place._replace(record_id=bytes(16)), place._replace(segment_id=77), place._replace(offset=65)]  # moved since, or made anew
+    reports = [row._replace(location=moved) for moved in stale] + [row._replace(number=77)]
+    assert lab.batch(*(lambda report=report: lab.mark_damaged(report) for report in reports)) == [0, 0, 0, 0]
+    first, second = lab.batch(lambda: lab.mark_damaged(row), lambda: lab.mark_damaged(row))
     assert first > 0
     assert second == 0
 

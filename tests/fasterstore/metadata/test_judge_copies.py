@@ -109,7 +109,7 @@ def test_a_copy_is_conditional_on_what_its_new_name_holds(lab):
 
 def test_a_damaged_blob_is_not_copied(lab):
     lab.now(lambda: lab.put(b"k", b"one"))
-    lab.now(lambda: lab.ask.mark_damaged(1, lab.index.blob(1).location.record_id))
+    lab.now(lambda: lab.mark_damaged(lab.index.blob(1)))
     assert refused(lab, lambda: lab.copy(b"k", b"l")) == [DamagedRecord]
 
 

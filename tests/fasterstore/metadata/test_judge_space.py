@@ -75,7 +75,7 @@ def test_forgetting_goes_in_slices_the_longest_unused_first(lab):
 
 def test_a_damaged_blob_that_is_forgotten_is_no_longer_counted(lab):
     lab.now(lambda: lab.put(b"a", b"body"))
-    lab.now(lambda: lab.ask.mark_damaged(1, lab.index.blob(1).location.record_id))
+    lab.now(lambda: lab.mark_damaged(lab.index.blob(1)))
     assert lab.index.damaged_blobs == 1
     lab.now(lambda: lab.delete(b"a"))
     assert forget(lab) == 1
@@ -106,7 +106,7 @@ def test_a_blob_that_is_not_where_it_was_copied_from_stays_where_it_is(lab, wron
 def test_a_blob_that_was_found_damaged_or_has_gone_is_not_moved(lab):
     sealed_segment_of(lab, b"one", b"two")
     items = [relocation(lab, 1), relocation(lab, 2)]
-    lab.now(lambda: lab.ask.mark_damaged(1, lab.index.blob(1).location.record_id), lambda: lab.delete(b"k1"))
+    lab.now(lambda: lab.mark_damaged(lab.index.blob(1)), lambda: lab.delete(b"k1"))
     forget(lab)
     assert lab.now(lambda: lab.ask.move_blobs(items)) == [False, False]
     assert not [entry for entry in logged(lab) if isinstance(entry, BlobsMoved)]

@@ -102,7 +102,7 @@ def test_a_part_is_deduplicated_as_an_object_is(lab):
 
 def test_a_part_of_a_damaged_blobs_bytes_repairs_it(lab):
     lab.now(lambda: lab.put(b"object", b"same"))
-    lab.now(lambda: lab.ask.mark_damaged(1, lab.index.blob(1).location.record_id))
+    lab.now(lambda: lab.mark_damaged(lab.index.blob(1)))
     upload = lab.upload()
     assert not lab.now(lambda: lab.part(upload, 1, b"same", blob=1)).deduplicated
     assert (lab.index.blob(1).damaged, lab.index.blob(1).refs) == (False, 2)
@@ -179,7 +179,7 @@ def test_a_part_is_copied_only_from_the_version_that_was_looked_at(lab):
 def test_a_damaged_blob_is_not_copied_into_a_part(lab):
     upload = lab.upload()
     lab.now(lambda: lab.put(b"source", b"source"), lambda: lab.put(b"sound", b"sound"))
-    lab.now(lambda: lab.ask.mark_damaged(1, lab.index.blob(1).location.record_id))
+    lab.now(lambda: lab.mark_damaged(lab.index.blob(1)))
     assert refused(lab, lambda: lab.copy_part(upload, 1, (Slice(2, 0, 5), Slice(1, 0, 1)), b"sound")) == [DamagedRecord]
     assert names(lab.batch(lambda: lab.copy_part(upload, 1, (Slice(2, 0, 5),), b"sound"))) == [None]
 

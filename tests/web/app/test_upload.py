@@ -172,7 +172,7 @@ def test_a_stored_body_that_fails_verification_is_no_dedup_target(tapped):
         file.write(bytes(5))
     tapped.send("PUT", "/box/two", body)
     assert of_type(tapped, FinishExtent)[-1].claim == 0
-    assert of_type(tapped, BlobFoundDamaged) == [BlobFoundDamaged(blob.number, blob.location.record_id)]
+    assert of_type(tapped, BlobFoundDamaged) == [BlobFoundDamaged.of(blob)]
     assert tapped.send("GET", "/box/two").body == body
 
 
