@@ -53,11 +53,13 @@ class Addressing:
         """Note down the origin of a WSGI request as `fs.origin`; True if it is for a virtual host, whose every path is a key."""
         peer = environ.get("fs.peer")
         peer_ip: str = environ.get("REMOTE_ADDR", "") if peer is None else peer[0]
-        client_ip, is_secure = peer_ip, False
+        client_ip, is_secure = peer_ip, environ.get("wsgi.url_scheme") == "https"
         if self._is_trusted(peer_ip):
             client_ip = self._client_ip(peer_ip, environ.get("HTTP_X_FORWARDED_FOR", ""))
-            # Of several protocols the last is what the proxy next to us says of its own client: the one that may be believed.
-            is_secure = environ.get("HTTP_X_FORWARDED_PROTO", "").rpartition(",")[2].strip().lower() == "https"
+            protocols = environ.get("HTTP_X_FORWARDED_PROTO")
+            if protocols is not None:
+                # Of several the last is what the proxy next to us says of its own client: the one that may be believed.
+                is_secure = protocols.rpartition(",")[2].strip().lower() == "https"
             _take_forwarded_host(environ)
         bucket = bucket_of_host(environ.get("HTTP_HOST", ""), self._domain) if self._domain else ""
         environ["fs.origin"] = Origin(client_ip, is_secure, bucket)

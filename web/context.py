@@ -72,7 +72,7 @@ class Request:
         origin: Origin | None = environ.get("fs.origin")
         if origin is None:
             self.client_ip = self.peer_ip
-            self.is_secure = False
+            self.is_secure = environ.get("wsgi.url_scheme") == "https"
             self.host_bucket = ""
         else:
             self.client_ip, self.is_secure, self.host_bucket = origin

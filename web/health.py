@@ -16,10 +16,10 @@ def healthz(worker: Worker, request: Request) -> Reply:
 
 
 def readyz(worker: Worker, request: Request) -> Reply:
-    """200 if reads and writes are served, else 503 with what is waited for."""
+    """200 if reads and writes are served, else 503 with what is waited for. What an operator should look at besides has its own line."""
     missing = _waited_for(worker)
     if not missing:
-        return text_reply(200, "ready\n")
+        return text_reply(200, "ready\n" + _trouble(worker))
     reply = text_reply(503, missing + "\n")
     reply.headers.append(("Retry-After", "1"))
     return reply
@@ -34,6 +34,13 @@ def _waited_for(worker: Worker) -> str:
     if worker.index is None:
         return "waiting for the index"
     return ""
+
+
+def _trouble(worker: Worker) -> str:
+    """Of the certificate; why it cannot be served is in the log, with its path, which is nothing for strangers."""
+    if worker.certificate is None or not worker.certificate.trouble:
+        return ""
+    return "the new TLS certificate cannot be served, the one before it still is: see the log\n"
 
 
 ALIASES: dict[str, Callable[[Worker, Request], Reply]] = {

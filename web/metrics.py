@@ -14,6 +14,7 @@ from prometheus_client.core import Metric
 from actors.samples import Histogram, MetricSamples, counter, metric
 from fasterstore.cache import BlobCache
 from web.http_counters import HttpCounters
+from web.tls_acceptor import TlsAcceptor
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -30,9 +31,9 @@ class _Action:
 
 
 class Metrics:
-    """This process's counts. `process` names it in gauges; `http` and `cache` are read when samples are taken."""
+    """This process's counts. `process` names it in gauges; `http`, `cache` and `tls` are read when samples are taken."""
 
-    __slots__ = ("_actions", "bytes_in", "bytes_out", "cache", "damaged_reads", "downloads_open", "http", "process")
+    __slots__ = ("_actions", "bytes_in", "bytes_out", "cache", "damaged_reads", "downloads_open", "http", "process", "tls")
 
     def __init__(self, process: str) -> None:
         self.process = process
@@ -43,6 +44,7 @@ class Metrics:
         self.downloads_open = 0
         self.http: HttpCounters | None = None
         self.cache: BlobCache | None = None
+        self.tls: TlsAcceptor | None = None
 
     def answered(self, action: str, code: int, ttfb_secs: float) -> None:
         """Count an answer of `action` (a name from the table of S3 actions) whose head is about to be sent."""
@@ -78,6 +80,8 @@ class Metrics:
             found += self._http_samples(self.http)
         if self.cache is not None:
             found += self._cache_samples(self.cache)
+        if self.tls is not None:
+            found += self.tls.samples(self.process)
         return found
 
     def _http_samples(self, http: HttpCounters) -> list[MetricSamples]:

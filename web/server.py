@@ -22,6 +22,7 @@ from web.http_counters import HttpCounters
 from web.http_limits import HttpLimits
 from web.refusal import HttpRefusal, render_refusal
 from web.response_head import response_prefix
+from web.tls_acceptor import TlsAcceptor
 from web.wire import IDLE, DeadlinePassed, PeerGone, Wire
 
 __all__ = ["HttpCounters", "HttpLimits", "HttpServer"]
@@ -58,7 +59,8 @@ class HttpServer:
     """Serves a WSGI application on an already listening stream socket (IPv4 or IPv6).
 
     Args: listener, bound and listening; application, WSGI; limits; new_request_id, ids for answers that the connection
-    layer gives itself. Attributes: counters; max_connections, 0 for no limit, may be changed at any time.
+    layer gives itself; tls, None to speak HTTP in the clear. Attributes: counters; max_connections, 0 for no limit, may be changed at
+    any time.
     """
 
     def __init__(
@@ -69,12 +71,15 @@ class HttpServer:
         *,
         new_request_id: Callable[[], str] = random_request_id,
         max_connections: int = 0,
+        tls: TlsAcceptor | None = None,
     ) -> None:
         self.limits = limits or HttpLimits()
         self.counters = HttpCounters()
         self.max_connections = max_connections
         self.address: tuple[Any, ...] = listener.getsockname()
-        self._shared = ServerShared(application, self.limits, self.counters, _environ_template(self.address), new_request_id)
+        self._tls = tls
+        environ = _environ_template(self.address, "http" if tls is None else "https")
+        self._shared = ServerShared(application, self.limits, self.counters, environ, new_request_id)
         self._wires: set[Wire] = set()
         self._stream = _FairServer(listener, self._handle)
         self._stream.http = self
@@ -126,7 +131,7 @@ class HttpServer:
     def _handle(self, client: socket.socket, address: tuple[Any, ...]) -> None:
         counters = self.counters
         counters.connections_accepted += 1
-        wire = Wire(client, _peer_of(address), self.limits, counters)
+        wire = (Wire if self._tls is None else self._tls.wire)(client, _peer_of(address), self.limits, counters)
         if 0 < self.max_connections <= counters.connections_open:
             counters.connections_over_limit += 1
             self._turn_away(wire)
@@ -135,7 +140,8 @@ class HttpServer:
         self._wires.add(wire)
         try:
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            Connection(wire, self._shared).run()
+            if self._tls is None or self._tls.secure(wire, self._shared.new_request_id()):
+                Connection(wire, self._shared).run()
         except OSError:
             counters.disconnects += 1
         finally:
@@ -167,7 +173,7 @@ def _peer_of(address: tuple[Any, ...]) -> tuple[str, int]:
     return (address[0].removeprefix("::ffff:") if "." in address[0] else address[0]), address[1]
 
 
-def _environ_template(address: tuple[Any, ...]) -> dict[str, Any]:
+def _environ_template(address: tuple[Any, ...], url_scheme: str) -> dict[str, Any]:
     return {
         "GATEWAY_INTERFACE": "CGI/1.1",
         "SERVER_SOFTWARE": "FasterStore",
@@ -175,7 +181,7 @@ def _environ_template(address: tuple[Any, ...]) -> dict[str, Any]:
         "SERVER_PORT": str(address[1]),
         "SCRIPT_NAME": "",
         "wsgi.version": (1, 0),
-        "wsgi.url_scheme": "http",
+        "wsgi.url_scheme": url_scheme,
         "wsgi.errors": sys.stderr,
         "wsgi.multithread": False,
         "wsgi.multiprocess": True,

@@ -22,6 +22,7 @@ from fasterstore.settings import Settings
 from fasterstore.storage.disk import Disk
 from fasterstore.storage.open_segments import OpenSegments
 from web.metrics import Metrics
+from web.served_certificate import ServedCertificate
 
 logger = logging.getLogger(__name__)
 
@@ -51,12 +52,12 @@ class Worker:
 
     `number` is the worker's incarnation, as told to ReserveExtent. `now_ms` gives Unix milliseconds. `link_state` is read by /readyz.
     `host_id` goes into `x-amz-id-2` and error documents and names the node. `read_only` is "" or the reason why writes are refused.
-    `access_log`: one line per request at INFO.
+    `access_log`: one line per request at INFO. `certificate` is None where HTTP is spoken in the clear.
     """
 
     __slots__ = (
-        "access_log", "blob_key", "cache", "cache_ref", "directory", "disk", "host_id", "index", "link_state", "metrics", "now_ms",
-        "number", "read_only", "segments", "segments_dir", "settings", "streamed_uploads",
+        "access_log", "blob_key", "cache", "cache_ref", "certificate", "directory", "disk", "host_id", "index", "link_state", "metrics",
+        "now_ms", "number", "read_only", "segments", "segments_dir", "settings", "streamed_uploads",
     )  # fmt: skip
 
     def __init__(
@@ -88,6 +89,7 @@ class Worker:
         self.access_log = access_log
         self.index: IndexView | None = None
         self.read_only = ""
+        self.certificate: ServedCertificate | None = None
         self.streamed_uploads = 0
         """How many bodies are being streamed into extents now: each holds two buffers."""
         self.segments_dir = segments_dir
