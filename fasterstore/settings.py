@@ -21,7 +21,7 @@ BUILT_IN_ACCESS_KEY = "faster"
 BUILT_IN_SECRET_KEY = "faster-secret-key"
 BUILT_IN_INTERNAL_TOKEN = "internal-replication-token"
 
-CLIENT_NAMES = frozenset({"FS_ENDPOINT", "FS_BUCKET", "FS_OBJECTS", "FS_SIZE_BYTES", "FS_CONCURRENCY"})
+CLIENT_NAMES = frozenset({"FS_ENDPOINT", "FS_BUCKET", "FS_OBJECTS", "FS_SIZE_BYTES", "FS_CONCURRENCY", "FS_CA_CERT"})
 """Read by the scripts and the load generator from the same `.env`; the node knows them only so as not to warn."""
 
 VerifyReads = Literal["true", "strict", "false"]
@@ -110,8 +110,10 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("FS_LOG_JSON", "log_json", "true", values.boolean, "true or false",
             "Log JSON, one object a line; false: one readable line each."),
     Setting("FS_ENCRYPTION_KEY_BASE64", "", "", values.text, "empty", "Master key of 32 bytes in base64.", secret=True, built=False),
-    Setting("FS_TLS_CERT_PATH", "", "", values.text, "empty", "PEM certificate chain.", built=False),
-    Setting("FS_TLS_KEY_PATH", "", "", values.text, "empty", "PEM private key.", built=False),
+    Setting("FS_TLS_CERT_PATH", "tls_cert_path", "", values.path, "the path of a file",
+            "PEM certificate chain, the node's own certificate first: the port then speaks TLS 1.2 and 1.3 only.",
+            "Set together with FS_TLS_KEY_PATH; both are read again when they change."),
+    Setting("FS_TLS_KEY_PATH", "tls_key_path", "", values.path, "the path of a file", "Its PEM private key, not encrypted."),
     Setting("FS_WORKERS", "workers", "", values.whole_number(0, 256), "a whole number from 0 to 256",
             "Web worker processes; one for each core if unset.", "Each takes memory; 0 runs everything in one process."),
     Setting("FS_VERIFY_READS", "verify_reads", "true", values.one_of("true", "strict", "false"), "true, strict or false",
@@ -148,8 +150,9 @@ _SECRET_FILE_MAX_BYTES = 64 * 1024
 class Settings:
     """What a node runs with. Sizes in bytes (the _MB variables times 2^20), times in seconds.
 
-    `workers` 0 means one process. `metrics_token` None means /metrics is open. `region_was_set`: FS_REGION was given, so a scope of
-    another region is refused. `keys_origin` names the variables the access key came from, for people. `warnings` are whole lines.
+    `workers` 0 means one process. `tls_cert_path` and `tls_key_path` are both None or both set. `metrics_token` None means /metrics
+    is open. `region_was_set`: FS_REGION was given, so a scope of another region is refused. `keys_origin` names the variables the
+    access key came from, for people. `warnings` are whole lines.
     """
 
     bind_addr: BindAddress
@@ -175,6 +178,8 @@ class Settings:
     request_timeout_secs: int
     log_json: bool
     workers: int
+    tls_cert_path: str | None
+    tls_key_path: str | None
     verify_reads: VerifyReads
     region: str
     min_free_bytes: int
@@ -201,6 +206,11 @@ class Settings:
     def uses_built_in_internal_token(self) -> bool:
         """While true, /_internal/* is closed."""
         return self.internal_token == BUILT_IN_INTERNAL_TOKEN
+
+    @property
+    def speaks_tls(self) -> bool:
+        """The port speaks TLS, and nothing else."""
+        return self.tls_cert_path is not None
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -238,8 +248,24 @@ def load(environ: Mapping[str, str], cores: int | None = None) -> Settings:
         parsed["workers"] = cores if cores is not None else len(os.sched_getaffinity(0))
     parsed["admin_access_key"] = parsed["admin_access_key"] or parsed["access_key"]
     parsed["admin_secret_key"] = parsed["admin_secret_key"] or parsed["secret_key"]
-    warnings += _unknown_names(environ)
+    warnings += _judge_tls(parsed, given) + _unknown_names(environ)
     return Settings(**parsed, region_was_set="FS_REGION" in given, keys_origin=keys_origin, warnings=tuple(warnings))
+
+
+def _judge_tls(parsed: dict[str, Any], given: dict[str, str]) -> list[str]:
+    """Both files or none, and an advertised URL that fits: the default one follows, a given one gets a warning."""
+    names = {"FS_TLS_CERT_PATH": parsed["tls_cert_path"], "FS_TLS_KEY_PATH": parsed["tls_key_path"]}
+    missing = [name for name, path in names.items() if path is None]
+    if len(missing) == len(names):
+        return []
+    if missing:
+        (name, path), = ((name, path) for name, path in names.items() if path is not None)
+        raise SettingsError(f"{name}={path!r}: {missing[0]} is not set; TLS needs both")
+    if "FS_ADVERTISE_ADDR" not in given:
+        parsed["advertise_addr"] = parsed["advertise_addr"].replace("http://", "https://", 1)
+    elif parsed["advertise_addr"].startswith("http://"):
+        return [f"FS_ADVERTISE_ADDR={parsed['advertise_addr']!r}: the port speaks TLS, so this URL reaches it only with https://"]
+    return []
 
 
 def _given(environ: Mapping[str, str]) -> dict[str, str]:

@@ -8,6 +8,7 @@ import http.client
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -108,7 +109,7 @@ class RunningNode:
 
     def is_ready(self) -> bool:
         """Whether /readyz says 200 now."""
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=5)
+        connection = self._connection(5)
         try:
             connection.request("GET", "/readyz")
             return connection.getresponse().status == 200
@@ -196,7 +197,7 @@ class RunningNode:
 
     def metrics(self) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
         """The samples of /metrics by name and labels; empty if it does not answer 200."""
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=10)
+        connection = self._connection(10)
         token = self.settings.get("FS_METRICS_TOKEN")
         try:
             connection.request("GET", "/metrics", headers={"Authorization": f"Bearer {token}"} if token else {})
@@ -236,7 +237,12 @@ class RunningNode:
     @property
     def endpoint(self) -> str:
         """Its URL without a path."""
-        return f"http://{self._host_in_url}:{self.port}"
+        return f"{'https' if self.cert_path else 'http'}://{self._host_in_url}:{self.port}"
+
+    @property
+    def cert_path(self) -> str | None:
+        """The certificate that it serves; None if it speaks no TLS."""
+        return self.settings.get("FS_TLS_CERT_PATH")
 
     @property
     def credentials(self) -> Credentials:
@@ -260,12 +266,21 @@ class RunningNode:
             secret_key or self.credentials.secret_key,
             scheme=scheme,
             region=region or self.credentials.region,
-            **options,
+            **{"ca_cert": self.cert_path, **options},
         )
         self._clients.append(made)
         return made
 
     # ---- private ----
+
+    def _connection(self, timeout_secs: float) -> http.client.HTTPConnection:
+        if not self.cert_path:
+            return http.client.HTTPConnection(self.host, self.port, timeout=timeout_secs)
+        # Whatever certificate it serves: these questions are about the node's state.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return http.client.HTTPSConnection(self.host, self.port, timeout=timeout_secs, context=context)
 
     def _close_clients(self) -> None:
         for client in self._clients:

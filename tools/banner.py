@@ -7,7 +7,7 @@ def banner(settings: Settings) -> str:
     """Return a few lines for a person; the built-in keys are public and are shown, set ones are named by where they came from."""
     host = settings.bind_addr.host
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
-    endpoint = f"http://{shown}:{settings.bind_addr.port}"
+    endpoint = f"{'https' if settings.speaks_tls else 'http'}://{shown}:{settings.bind_addr.port}"
     built_in = settings.uses_built_in_secret
     secret = settings.secret_key if built_in else "YOUR_SECRET_KEY"
     note = f"from {settings.keys_origin}"

@@ -44,7 +44,8 @@ class Client:
     """One endpoint, one set of keys.
 
     `endpoint` is a URL without path; `scheme` is "sigv4", "x-fs" or "none"; `timeout_secs` bounds the connect and each wait for
-    bytes; `pool_size` is how many connections are kept; `clock` gives Unix seconds. Usable from several greenlets at once.
+    bytes; `pool_size` is how many connections are kept; `ca_cert` is a PEM file to verify an https endpoint by in place of the usual
+    authorities; `clock` gives Unix seconds. Usable from several greenlets at once.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Client:
         region: str = "us-east-1",
         timeout_secs: float = 60.0,
         pool_size: int = 10,
+        ca_cert: str | None = None,
         clock: Callable[[], float] = time,
     ) -> None:
         if scheme not in ("sigv4", "x-fs", "none"):
@@ -72,6 +74,7 @@ class Client:
         self._clock = clock
         self._session = requests.Session()
         self._session.trust_env = False
+        self._session.verify = ca_cert or True
         self._session.mount(f"{parts.scheme}://", HTTPAdapter(pool_connections=1, pool_maxsize=pool_size, max_retries=0))
 
     def close(self) -> None:

@@ -21,6 +21,7 @@ from tools import logs
 from tools.banner import banner
 from tools.connection_board import ConnectionBoard
 from tools.supervisor import Child, Supervisor
+from tools.tls_check import check
 
 logger = logging.getLogger("fasterstore.node")
 
@@ -36,8 +37,15 @@ def main() -> int:
     except settings_module.SettingsError as error:
         print(error, file=sys.stderr)
         return EXIT_WRONG_SETTING
+    warnings = list(settings.warnings)
+    if settings.tls_cert_path is not None and settings.tls_key_path is not None:
+        verdict = check(settings.tls_cert_path, settings.tls_key_path)
+        if verdict.refusal:
+            print(verdict.refusal, file=sys.stderr)
+            return EXIT_WRONG_SETTING
+        warnings += [verdict.warning] if verdict.warning else []
     _configure_logs(settings, "supervisor")
-    for warning in settings.warnings:
+    for warning in warnings:
         logger.warning(warning)
     try:
         lock_fd = DirLock(settings.data_dir).acquire(wait=False)
@@ -56,7 +64,8 @@ def main() -> int:
     os.set_inheritable(lock_fd, False)
     if sys.stderr.isatty():
         print(banner(settings), file=sys.stderr, flush=True)
-    logger.info("serving on %s, data in %s, %d workers", settings.bind_addr, datadir.path, settings.workers)
+    scheme = "https" if settings.speaks_tls else "http"
+    logger.info("serving %s on %s, data in %s, %d workers", scheme, settings.bind_addr, datadir.path, settings.workers)
     board = ConnectionBoard(settings.workers + 1)
     supervisor = Supervisor(
         data_dir=datadir.path,

@@ -22,6 +22,7 @@ def run(settings: Settings, datadir: DataDir, child: Child, listener: socket.soc
         link_state=lambda: LinkState(web.worker.index is not None, "starting"),
     )
     storage.web_samples = web.worker.metrics.samples
+    storage.reload = web.reload
     web.server.start()
     storage.start()
     web.open_index()

@@ -82,6 +82,8 @@ class StorageProcess:
         self._listener = StorageListener(datadir.path, self.directory, self._hello)
         self.web_samples: Callable[[], list[MetricSamples]] = list
         """In a single process: what the web part has counted."""
+        self.reload: Callable[[], None] = lambda: None
+        """In a single process: what the web part does when an operator has changed its files."""
 
     def start(self) -> None:
         """Take the lock, recover, start the actors, let the workers in."""
@@ -167,6 +169,8 @@ class StorageProcess:
         word, _, rest = line.partition(" ")
         if word == "lost":
             self.directory.get("segment-writer").tell(WorkerLost(int(rest)))
+        elif word == "reload":
+            self.reload()
         elif word == "stop":
             self._stop.set()
 

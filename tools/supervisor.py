@@ -3,7 +3,8 @@
 It imports the standard library and our own pure modules only, so that nothing is patched and no hub exists at a fork. It holds the
 data dir's lock and the listening socket for the node's life. Children hear from it through a pipe each (commands are lines) and die
 with it (PR_SET_PDEATHSIG); they ignore SIGTERM, SIGINT and SIGHUP, which a terminal or systemd sends to the whole group: the order of
-a stop is the supervisor's. Storage says its last word through a pipe of its own: why it gave up.
+a stop is the supervisor's, and SIGHUP it passes on as the command `reload`. Storage says its last word through a pipe of its own: why it
+gave up.
 
 After the exit code "volume suspect" or "log damaged" storage is not started again: workers answer reads from the last committed
 index and 503 to every write until an operator acts. The mark survives a restart of the node (`SUSPECT_NAME` in the data dir).
@@ -126,7 +127,11 @@ class Supervisor:
             got = signal.sigtimedwait(_SIGNALS, max(min(times) - now, 0))
         else:
             got = signal.sigwaitinfo(_SIGNALS)
-        if got is None or got.si_signo in (signal.SIGCHLD, signal.SIGHUP):
+        if got is None or got.si_signo == signal.SIGCHLD:
+            return
+        if got.si_signo == signal.SIGHUP:
+            for child in self._children.values():
+                self._tell(child, "reload")
             return
         if self._stop_deadline is None:
             logger.info("stopping: requests in flight are finished first")

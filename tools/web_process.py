@@ -20,7 +20,10 @@ from fasterstore.storage.datadir import DataDir
 from fasterstore.storage.disk import RealDisk
 from tools.wall_clock import now_ms
 from web.app import make_app
+from web.served_certificate import ServedCertificate
 from web.server import HttpLimits, HttpServer
+from web.tls_acceptor import TlsAcceptor
+from web.tls_context import CertificateRefused
 from web.worker import LinkState, Worker
 
 logger = logging.getLogger("fasterstore.web")
@@ -61,10 +64,24 @@ class WebProcess:
             host_id=datadir.node_id.hex(),
         )
         limits = HttpLimits(progress_timeout_secs=settings.request_timeout_secs)
-        self.server = HttpServer(listener, make_app(self.worker), limits)
+        tls = None
+        if settings.tls_cert_path is not None and settings.tls_key_path is not None:
+            tls = self._tls_acceptor(settings.tls_cert_path, settings.tls_key_path)
+        self.server = HttpServer(listener, make_app(self.worker), limits, tls=tls)
         spawn(self._forget_unlinked_for_ever)
         self.worker.metrics.http = self.server.counters
         self.worker.metrics.cache = blobs
+
+    def _tls_acceptor(self, cert_path: str, key_path: str) -> TlsAcceptor:
+        try:
+            certificate = ServedCertificate(cert_path, key_path)
+        except CertificateRefused as error:  # it was good when the node started: this process is started again until it is good once more
+            logger.error("%s", error)
+            raise SystemExit(1) from None
+        certificate.watch()
+        self.worker.certificate = certificate
+        acceptor = self.worker.metrics.tls = TlsAcceptor(certificate)
+        return acceptor
 
     def observe(self, directory: Directory) -> Any:
         """Start this process's observer under its name in `directory`; return its ref."""
@@ -101,6 +118,11 @@ class WebProcess:
         while True:
             sleep(FORGET_UNLINKED_SECS)
             self.worker.segments.forget_unlinked()
+
+    def reload(self) -> None:
+        """Take what an operator has changed: the certificate."""
+        if self.worker.certificate is not None:
+            self.worker.certificate.reload()
 
     def drain(self) -> None:
         """Finish the requests in flight; what still runs after the request timeout is reset."""

@@ -70,6 +70,8 @@ class WorkerProcess:
         word, _, rest = line.partition(" ")
         if word == "stop":
             self._stop.set()
+        elif word == "reload":
+            self._web.reload()
         elif word == "read-only":
             self._web.become_read_only(rest)
             self._settled.set()

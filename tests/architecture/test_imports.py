@@ -134,6 +134,10 @@ def test_the_supervisor_loads_only_the_standard_library_and_our_pure_modules() -
     assert foreign == set()
 
 
+def test_the_supervisor_leaves_ssl_for_its_children_to_load_after_they_are_patched() -> None:
+    assert not {"ssl", "_ssl"} & modules_after("import tools.node")
+
+
 @pytest.mark.parametrize("module", ["fasterstore.settings", "tools.logs"])
 def test_what_the_supervisor_needs_is_standard_library_only(module: str) -> None:
     loaded = modules_after(f"import {module}") - modules_after("pass")

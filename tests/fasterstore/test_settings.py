@@ -44,6 +44,8 @@ def test_an_empty_environment_gives_the_documented_defaults() -> None:
         "request_timeout_secs": 60,
         "log_json": True,
         "workers": 3,
+        "tls_cert_path": None,
+        "tls_key_path": None,
         "verify_reads": "true",
         "region": "us-east-1",
         "min_free_bytes": 256 * 2**20,
@@ -118,7 +120,7 @@ def test_a_wrong_value_is_one_line_with_name_value_and_what_is_allowed(name: str
         assert repr(text)[1:60].rstrip("'") in line
 
 
-@pytest.mark.parametrize("name", ["FS_ENCRYPTION_KEY_BASE64", "FS_TLS_CERT_PATH", "FS_TLS_KEY_PATH", "FS_REPLICATION_PEERS"])
+@pytest.mark.parametrize("name", ["FS_ENCRYPTION_KEY_BASE64", "FS_REPLICATION_PEERS"])
 def test_what_is_not_built_stops_the_start_and_is_never_ignored(name: str) -> None:
     line = error_of(**{name: "some-value"})
     assert line.startswith(f"{name}=")
@@ -198,6 +200,25 @@ def test_region_was_set_tells_a_given_default_from_none() -> None:
     assert not load({}).region_was_set
 
 
+@pytest.mark.parametrize(("name", "other"), [("FS_TLS_CERT_PATH", "FS_TLS_KEY_PATH"), ("FS_TLS_KEY_PATH", "FS_TLS_CERT_PATH")])
+def test_tls_needs_both_of_its_files(name: str, other: str) -> None:
+    line = error_of(**{name: "/etc/one.pem"})
+    assert line.startswith(f"{name}='/etc/one.pem'") and other in line and len(line.splitlines()) == 1
+    both = load({name: "/etc/one.pem", other: "/etc/two.pem"})
+    assert both.speaks_tls and not load({}).speaks_tls
+
+
+def test_the_advertised_url_follows_tls_and_one_that_does_not_fit_is_warned_about() -> None:
+    tls = {"FS_TLS_CERT_PATH": "/cert.pem", "FS_TLS_KEY_PATH": "/key.pem"}
+    assert load(tls).advertise_addr == "https://127.0.0.1:9000"
+    assert load({**tls, "FS_ADVERTISE_ADDR": "https://s3.example.org"}).warnings == ()
+    plain = load({**tls, "FS_ADVERTISE_ADDR": "http://s3.example.org:9000"})
+    assert plain.advertise_addr == "http://s3.example.org:9000"
+    assert [line for line in plain.warnings if "FS_ADVERTISE_ADDR" in line and "https://" in line] == list(plain.warnings) != []
+    # A proxy in front may be what speaks TLS.
+    assert load({"FS_ADVERTISE_ADDR": "https://s3.example.org"}).warnings == ()
+
+
 def test_buckets_are_a_list_without_repeats() -> None:
     assert load({"FS_BUCKETS": " one-bucket, two.bucket:public ,,one-bucket"}).buckets == (("one-bucket", False), ("two.bucket", True))
 
@@ -210,7 +231,7 @@ def test_an_unknown_name_warns_and_names_what_was_meant() -> None:
 
 
 def test_the_names_of_scripts_and_load_generator_do_not_warn() -> None:
-    names = ("FS_ENDPOINT", "FS_BUCKET", "FS_OBJECTS", "FS_SIZE_BYTES", "FS_CONCURRENCY")
+    names = ("FS_ENDPOINT", "FS_BUCKET", "FS_OBJECTS", "FS_SIZE_BYTES", "FS_CONCURRENCY", "FS_CA_CERT")
     assert load(dict.fromkeys(names, "1")).warnings == ()
 
 
@@ -232,6 +253,7 @@ def test_the_example_file_names_every_variable_with_its_default() -> None:
     lines = (ROOT / ".env.example").read_text().splitlines()
     values = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
     assert values.pop("FS_ENDPOINT") == "http://127.0.0.1:9000"
+    assert values.pop("FS_CA_CERT") == ""
     assert values.pop("FS_MAX_REQUEST_BYTES") == str(5 * 2**30)
     # Setting the region, even to its default, makes it binding.
     assert values.pop("FS_REGION") == ""

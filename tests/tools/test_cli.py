@@ -34,7 +34,7 @@ def fasterstore(*arguments: str, folder: Path, **environ: str) -> subprocess.Com
     [
         ({"FS_WORKERS": "many"}, ["FS_WORKERS='many'", "0 to 256"]),
         ({"FS_SECRET_KEY": "tiny"}, ["FS_SECRET_KEY=***", "8 to 256"]),
-        ({"FS_TLS_CERT_PATH": "/cert.pem"}, ["FS_TLS_CERT_PATH='/cert.pem'", "not built"]),
+        ({"FS_TLS_CERT_PATH": "/cert.pem"}, ["FS_TLS_CERT_PATH='/cert.pem'", "FS_TLS_KEY_PATH"]),
     ],
 )
 def test_serve_with_a_wrong_setting_prints_one_line_and_ends_with_2(environ: dict[str, str], words: list[str], tmp_path: Path) -> None:

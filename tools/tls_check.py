@@ -1,0 +1,63 @@
+"""The supervisor's look at the TLS certificate before anything starts, in a short-lived process of its own.
+
+The supervisor imports no `ssl`: gevent's `patch_all` in the children forked later finds a module that is already loaded, and its
+SSLContext would then call itself for ever. So this forks, and what comes back through a pipe is text. Only for a process without threads.
+"""
+
+import os
+import time
+from typing import NamedTuple, NoReturn
+
+_DAY_SECS = 86_400
+EXPIRES_SOON_DAYS = 14
+"""Programs that renew certificates do so at 30 days: one that comes this near is not being renewed."""
+
+
+class Verdict(NamedTuple):
+    """`refusal` is one line, "" if the pair can be served; `warning` is one more, "" if there is nothing to say."""
+
+    refusal: str
+    warning: str = ""
+
+
+def check(cert_path: str, key_path: str) -> Verdict:
+    """Load the pair as the workers will, and throw it away. Never raises."""
+    read_fd, write_fd = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(read_fd)
+        _report(write_fd, cert_path, key_path)
+    os.close(write_fd)
+    with open(read_fd, encoding="utf-8", errors="replace") as pipe:
+        lines = pipe.read().split("\n")
+    _, status = os.waitpid(pid, 0)
+    if len(lines) != len(Verdict._fields):
+        return Verdict(f"FS_TLS_CERT_PATH={cert_path!r}: the check ended with code {os.waitstatus_to_exitcode(status)}")
+    return Verdict(*lines)
+
+
+def _report(write_fd: int, cert_path: str, key_path: str) -> NoReturn:
+    code = 1
+    try:
+        os.write(write_fd, "\n".join(_verdict(cert_path, key_path)).encode())
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def _verdict(cert_path: str, key_path: str) -> Verdict:
+    from web.tls_context import CertificateRefused, load_certificate  # noqa: PLC0415  (this brings in ssl)
+
+    try:
+        validity = load_certificate(cert_path, key_path).validity
+    except CertificateRefused as error:
+        return Verdict(" ".join(str(error).split()))
+    left_secs = validity.not_after - time.time()
+    named = f"FS_TLS_CERT_PATH={cert_path!r}: the certificate"
+    if validity.not_before > time.time():
+        return Verdict("", f"{named} is not valid yet: clients will refuse it")
+    if left_secs <= 0:
+        return Verdict("", f"{named} has expired: clients will refuse it")
+    if left_secs < EXPIRES_SOON_DAYS * _DAY_SECS:
+        return Verdict("", f"{named} expires in {int(left_secs // _DAY_SECS)} days")
+    return Verdict("")
