@@ -40,7 +40,7 @@ fs_read_env_file() {
     done <"$1"
 }
 
-# Settings: FS_ENDPOINT, FS_ACCESS_KEY, FS_SECRET_KEY, with the node's own fallbacks.
+# Settings: FS_ENDPOINT, FS_CA_CERT (as FS_CURL_TLS, for curl), FS_ACCESS_KEY, FS_SECRET_KEY, with the node's own fallbacks.
 fs_settings() {
     local root
     root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
@@ -59,7 +59,16 @@ fs_settings() {
             FS_ACCESS_KEY=$MINIO_ROOT_USER FS_SECRET_KEY=$MINIO_ROOT_PASSWORD
         fi
     fi
-    FS_ENDPOINT=${FS_ENDPOINT:-http://127.0.0.1:9000}
+    FS_CURL_TLS=()
+    if [[ -n ${FS_CA_CERT-} ]]; then
+        FS_CURL_TLS=(--cacert "$FS_CA_CERT")
+    elif [[ -z ${FS_ENDPOINT-} && -n ${FS_TLS_CERT_PATH-} ]]; then
+        # A certificate that signed itself is its own proof; for another, FS_ENDPOINT must carry the name that it was made for.
+        FS_CURL_TLS=(--cacert "$FS_TLS_CERT_PATH")
+    fi
+    if [[ -z ${FS_ENDPOINT-} ]]; then
+        FS_ENDPOINT=http${FS_TLS_CERT_PATH:+s}://127.0.0.1:9000
+    fi
     FS_ENDPOINT=${FS_ENDPOINT%/}
     FS_ACCESS_KEY=${FS_ACCESS_KEY:-faster}
     FS_SECRET_KEY=${FS_SECRET_KEY:-faster-secret-key}
@@ -160,7 +169,7 @@ fs_request() {
         fs_config_header x-fs-timestamp "$timestamp"
         fs_config_header x-fs-content-sha256 "$payload_sha256"
         fs_config_header x-fs-signature "$signature"
-    } | curl --config - --silent --show-error --globoff --path-as-is --request "$method" --output "$answer" \
+    } | curl --config - "${FS_CURL_TLS[@]}" --silent --show-error --globoff --path-as-is --request "$method" --output "$answer" \
         --write-out '%{http_code}' "$@" "$FS_ENDPOINT$path"
 }
 

@@ -12,7 +12,7 @@ answer=$(mktemp)
 FS_TEMP_FILES+=("$answer")
 good=true
 for path in /healthz /readyz; do
-    status=$(curl --silent --show-error --max-time 10 --output "$answer" --write-out '%{http_code}' "$FS_ENDPOINT$path") ||
+    status=$(curl "${FS_CURL_TLS[@]}" --silent --show-error --max-time 10 --output "$answer" --write-out '%{http_code}' "$FS_ENDPOINT$path") ||
         fs_fail "$FS_ENDPOINT$path: no answer"
     printf '%s%s: %s %s\n' "$FS_ENDPOINT" "$path" "$status" "$(<"$answer")"
     [[ $status == 200 ]] || good=false

@@ -28,6 +28,7 @@ from fasterstore import settings
 from fasterstore.s3 import canonical, signer
 from tools import fdatasync_probe
 from tools.client import Client, ResponseError
+from tools.endpoint import endpoint_of
 from tools.percentiles import percentile
 
 EXIT_ERRORS, EXIT_WRONG_SETTING, EXIT_INTERRUPTED = 1, 2, 130
@@ -40,7 +41,7 @@ _REFUSED_FROM = 300
 
 
 class Plan(NamedTuple):
-    """What to do: `objects` of `size_bytes` each, by `concurrency` threads."""
+    """What to do: `objects` of `size_bytes` each, by `concurrency` threads. `ca_cert` as in `tools/endpoint.py`."""
 
     endpoint: str
     credentials: signer.Credentials
@@ -48,6 +49,7 @@ class Plan(NamedTuple):
     objects: int
     size_bytes: int
     concurrency: int
+    ca_cert: str | None
 
 
 class Bodies:
@@ -77,7 +79,7 @@ class Requester:
         parts = urlsplit(plan.endpoint)
         self._host = parts.netloc
         if parts.scheme == "https":
-            context = ssl.create_default_context()
+            context = ssl.create_default_context(cafile=plan.ca_cert)
             self._connection: http.client.HTTPConnection = http.client.HTTPSConnection(parts.netloc, timeout=_TIMEOUT_SECS, context=context)
         else:
             self._connection = http.client.HTTPConnection(parts.netloc, timeout=_TIMEOUT_SECS)
@@ -160,14 +162,17 @@ def main(environ: Mapping[str, str]) -> int:
     """Put the load on and print what came of it.
 
     Args:
-        environ: FS_ENDPOINT, FS_BUCKET, FS_OBJECTS, FS_SIZE_BYTES, FS_CONCURRENCY, and the node's own names for keys and region.
+        environ: FS_ENDPOINT, FS_BUCKET, FS_OBJECTS, FS_SIZE_BYTES, FS_CONCURRENCY, FS_CA_CERT, and the node's own names
+            for keys and region.
 
     Returns:
         0; 1 if any request failed or nothing answers; 2 if a setting is wrong; 130 if interrupted.
     """
     try:
         plan = _plan(environ)
-        client = Client(plan.endpoint, *plan.credentials[:2], region=plan.credentials.region, timeout_secs=_TIMEOUT_SECS)
+        client = Client(
+            plan.endpoint, *plan.credentials[:2], region=plan.credentials.region, timeout_secs=_TIMEOUT_SECS, ca_cert=plan.ca_cert
+        )
     except (settings.SettingsError, ValueError) as error:
         print(error, file=sys.stderr)
         return EXIT_WRONG_SETTING
@@ -185,13 +190,15 @@ def main(environ: Mapping[str, str]) -> int:
 
 def _plan(environ: Mapping[str, str]) -> Plan:
     keys = settings.load(environ)
+    endpoint, ca_cert = endpoint_of(environ)
     return Plan(
-        endpoint=(environ.get("FS_ENDPOINT") or "http://127.0.0.1:9000").rstrip("/"),
+        endpoint=endpoint,
         credentials=signer.Credentials(keys.access_key, keys.secret_key, keys.region),
         bucket=environ.get("FS_BUCKET") or "bench",
         objects=_whole(environ, "FS_OBJECTS", 2000, 1),
         size_bytes=_whole(environ, "FS_SIZE_BYTES", 4096, 0),
         concurrency=_whole(environ, "FS_CONCURRENCY", 128, 1),
+        ca_cert=ca_cert,
     )
 
 
@@ -212,6 +219,8 @@ def _ensure_bucket(client: Client, bucket: str) -> None:
 
 
 def _reason(error: requests.RequestException | ResponseError) -> str:
+    if isinstance(error, requests.exceptions.SSLError):
+        return "its certificate is not trusted; FS_CA_CERT names the file of whoever signed it"
     if not isinstance(error, ResponseError):
         return "no answer"
     # The answer to a HEAD has no body to take a code from.

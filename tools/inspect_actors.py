@@ -14,6 +14,7 @@ import requests
 
 from fasterstore import settings
 from tools.client import Client, ResponseError
+from tools.endpoint import endpoint_of
 
 EXIT_NO_ANSWER, EXIT_WRONG_SETTING = 1, 2
 _PATH = "/_admin/actors"
@@ -32,22 +33,28 @@ def main(environ: Mapping[str, str], *, as_json: bool) -> int:
     """Print the node's actors.
 
     Args:
-        environ: FS_ENDPOINT names the node; FS_ADMIN_ACCESS_KEY and FS_ADMIN_SECRET_KEY (or what they fall back to) sign.
+        environ: FS_ENDPOINT names the node and FS_CA_CERT who signed its certificate; FS_ADMIN_ACCESS_KEY and FS_ADMIN_SECRET_KEY
+            (or what they fall back to) sign.
         as_json: print the list as the node gave it, and no table.
 
     Returns:
         0; 1 after one line on stderr if the node does not answer or refuses; 2 if a setting is wrong.
     """
-    endpoint = environ.get("FS_ENDPOINT") or "http://127.0.0.1:9000"
     try:
+        endpoint, ca_cert = endpoint_of(environ)
         keys = settings.load(environ)
-        client = Client(endpoint.rstrip("/"), keys.admin_access_key, keys.admin_secret_key, region=keys.region, timeout_secs=_TIMEOUT_SECS)
+        client = Client(
+            endpoint, keys.admin_access_key, keys.admin_secret_key, region=keys.region, timeout_secs=_TIMEOUT_SECS, ca_cert=ca_cert
+        )
     except (settings.SettingsError, ValueError) as error:
         print(error, file=sys.stderr)
         return EXIT_WRONG_SETTING
     with client:
         try:
             rows, now = _ask(client)
+        except requests.exceptions.SSLError:
+            print(f"{endpoint}: its certificate is not trusted; FS_CA_CERT names the file of whoever signed it", file=sys.stderr)
+            return EXIT_NO_ANSWER
         except (requests.ConnectionError, requests.Timeout):
             print(f"{endpoint}: no answer", file=sys.stderr)
             return EXIT_NO_ANSWER
