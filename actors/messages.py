@@ -22,6 +22,7 @@ from fasterstore.model import (
     SegmentId,
     UploadIntent,
 )
+from fasterstore.storage.record import PLAIN_KEY
 
 # ---- replies -------------------------------------------------------------------------------------------------------------------
 
@@ -110,7 +111,8 @@ class ExtentGranted(NamedTuple):
 class FinishExtent(NamedTuple):
     """Ask, web -> segment-writer: payload and table are written; write the header, sync, commit. Reply: Stored or Refused.
 
-    `table_digest` is the 32-byte digest of the chunk table; `claim` is the number of a live blob with the same id whose stored
+    `table_digest` is the 32-byte digest of the chunk table; `key_epoch` and `wrapped_key` (48 bytes) are those of an encrypted record, 0
+    and zeros of a plain one; `claim` is the number of a live blob with the same id whose stored
     bytes the worker has just verified in full (0: none): the journal uses it instead if it is still live.
     """
 
@@ -120,6 +122,8 @@ class FinishExtent(NamedTuple):
     blob_id: bytes
     table_digest: bytes
     claim: BlobNumber
+    key_epoch: int = 0
+    wrapped_key: bytes = PLAIN_KEY
 
 
 class AbortExtent(NamedTuple):

@@ -18,12 +18,14 @@ from actors.directory import Directory
 from actors.regions import RegionDesk
 from actors.runtime import Envelope, GeventActor, NativeThread, spawn
 from fasterstore.errors import DamagedRecord, DamagedRow, StorageFull, VolumeSuspect
+from fasterstore.keyring import NO_KEYS, Keyring
 from fasterstore.metadata.index import IndexView
 from fasterstore.model import NO_BLOB, BlobRow
 from fasterstore.storage.appender import Extent, Finished, SegmentAppender
 from fasterstore.storage.disk import Disk
 from fasterstore.storage.open_segments import OpenSegments
-from fasterstore.storage.record import record_bytes, verify_record
+from fasterstore.storage.record import record_bytes
+from fasterstore.storage.sealed_record import plaintext_of
 
 logger = logging.getLogger("fasterstore.segments")
 
@@ -53,8 +55,10 @@ class SegmentWriter(GeventActor):
         segments: OpenSegments,
         *,
         fatal: Callable[[str, bool], None],
+        keyring: Keyring = NO_KEYS,
     ) -> None:
         super().__init__()
+        self._keyring = keyring
         self._appender = appender
         self._directory = directory
         self._view = view
@@ -217,7 +221,7 @@ class SegmentWriter(GeventActor):
             self._view.begin()  # one read transaction for the batch: its locks cost more than a look-up
             try:
                 for put in puts:
-                    row = None if put.must_append or not put.body else self._view.blob_by_id(put.blob_id)
+                    row = None if put.must_append or not put.body else self._view.blob_by_id(put.blob_id, sealed=self._keyring.seals)
                     segment = None if row is None else self._view.segment(row.location.segment_id)
                     found.append(None if row is None or segment is None else (row, segment.file_uuid))
             finally:
@@ -239,7 +243,7 @@ class SegmentWriter(GeventActor):
             try:
                 segment = self._segments.reader(place.segment_id, file_uuid)
                 stored = self._disk.pread(segment.fd, record_bytes(place.stored_bytes), place.offset)
-                equal = bytes(verify_record(stored, place)) == body
+                equal = bytes(plaintext_of(stored, place, self._keyring)) == body
                 if not equal:
                     logger.error("blob %d verifies and holds other bytes than a body with its id", row.number)
                 holds.append((True, equal))
@@ -307,7 +311,7 @@ class SegmentWriter(GeventActor):
             return
         extent.finishing = True
         self.keep(envelope)
-        self._finishing.append((envelope, Finished(extent, message.table_digest)))
+        self._finishing.append((envelope, Finished(extent, message.table_digest, message.key_epoch, message.wrapped_key)))
         if self._finisher is None:
             self._finisher = spawn(self._finish_queued)
 

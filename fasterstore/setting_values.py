@@ -4,6 +4,7 @@ Owns no state and knows no variable by name. Each parser takes the text as it st
 value or raises ValueError; the table holds the words that say what would have been right.
 """
 
+import base64
 import ipaddress
 import re
 from collections.abc import Callable
@@ -132,6 +133,14 @@ def secret(text: str) -> str:
     if not _SECRET.match(text):
         raise ValueError("not a secret")
     return text
+
+
+def key_base64(text: str) -> bytes:
+    """A key of 32 bytes."""
+    key = base64.b64decode(text.strip(), validate=True)
+    if len(key) != 32:
+        raise ValueError("not 32 bytes")
+    return key
 
 
 def token(text: str) -> str:

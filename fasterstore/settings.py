@@ -7,6 +7,7 @@ forks. Never prints or logs; never puts a secret into a `repr`, a warning or an 
 
 import os
 import re
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from ipaddress import IPv4Network, IPv6Network
@@ -109,7 +110,10 @@ SETTINGS: tuple[Setting, ...] = (
            "A transfer without progress for this long is cut.", "It bounds silence, not the whole transfer."),
     Setting("FS_LOG_JSON", "log_json", "true", values.boolean, "true or false",
             "Log JSON, one object a line; false: one readable line each."),
-    Setting("FS_ENCRYPTION_KEY_BASE64", "", "", values.text, "empty", "Master key of 32 bytes in base64.", secret=True, built=False),
+    Setting("FS_ENCRYPTION_KEY_BASE64", "encryption_key", "", values.key_base64,
+            "32 bytes in base64, such as `openssl rand -base64 32` prints",
+            "Master key: what is stored is encrypted from the first start with it.", "Without it that data is lost: keep a copy elsewhere.",
+            secret=True),
     Setting("FS_TLS_CERT_PATH", "tls_cert_path", "", values.path, "the path of a file",
             "PEM certificate chain, the node's own certificate first: the port then speaks TLS 1.2 and 1.3 only.",
             "Set together with FS_TLS_KEY_PATH; both are read again when they change."),
@@ -188,6 +192,7 @@ class Settings:
     domain: str | None
     allow_sigv2: bool
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
+    encryption_key: bytes | None
     region_was_set: bool
     keys_origin: str
     warnings: tuple[str, ...]
@@ -215,7 +220,8 @@ class Settings:
     @property
     def secrets(self) -> tuple[str, ...]:
         """Every secret value, for the log to blank out."""
-        return tuple(sorted({value for name in _SECRET_FIELDS if (value := getattr(self, name))}))
+        values_set = (value for name in _SECRET_FIELDS if (value := getattr(self, name)))
+        return tuple(sorted({b64encode(value).decode() if isinstance(value, bytes) else value for value in values_set}))
 
     def __repr__(self) -> str:
         shown = (f"{f.name}={'***' if f.name in _SECRET_FIELDS else repr(getattr(self, f.name))}" for f in fields(self))

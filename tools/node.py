@@ -17,6 +17,7 @@ from fasterstore.errors import StoreError
 from fasterstore.settings import Settings
 from fasterstore.storage.datadir import DataDir, DirInUse, DirLock, open_datadir
 from fasterstore.storage.disk import RealDisk
+from fasterstore.storage.key_file import require_master_key
 from tools import logs
 from tools.banner import banner
 from tools.connection_board import ConnectionBoard
@@ -50,6 +51,10 @@ def main() -> int:
     try:
         lock_fd = DirLock(settings.data_dir).acquire(wait=False)
         datadir = open_datadir(RealDisk(), settings.data_dir, os.urandom)
+        require_master_key(datadir.keys, settings.encryption_key)
+        if settings.encryption_key is not None:
+            prepare_keys(datadir, settings.encryption_key)
+            datadir = open_datadir(RealDisk(), settings.data_dir, os.urandom)
         listener = listen(settings.bind_addr.host, settings.bind_addr.port)
     except DirInUse:
         print(f"FS_DATA_DIR {settings.data_dir}: another node serves this data dir", file=sys.stderr)
@@ -78,6 +83,32 @@ def main() -> int:
     code = supervisor.run()
     os.close(lock_fd)
     return code
+
+
+def prepare_keys(datadir: DataDir, master_key: bytes) -> None:
+    """Have the keys opened once, and made if there are none yet, by a process of its own: the ciphers are not standard library.
+
+    Raises StoreError with what that process said; OSError.
+    """
+    report, answer = os.pipe()
+    pid = os.fork()
+    if not pid:
+        code = 1
+        try:
+            from tools.key_preparation import prepare
+
+            prepare(RealDisk(), datadir, master_key, os.urandom)
+            code = 0
+        except (StoreError, OSError) as error:
+            os.write(answer, str(error).encode()[:4096])
+        finally:
+            os._exit(code)
+    os.close(answer)
+    with open(report, encoding="utf-8", errors="replace") as said:
+        text = said.read()
+    _pid, status = os.waitpid(pid, 0)
+    if status:
+        raise StoreError(text or f"the keys could not be opened: that process ended with {os.waitstatus_to_exitcode(status)}")
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -114,19 +145,22 @@ def _child(
 
         monkey.patch_all()
         _configure_logs(settings, f"worker-{child.number}" if role == "worker" else "storage")
+        from fasterstore.keyring import unlock
+
+        keyring = unlock(datadir.keys, settings.encryption_key)
         if role == "storage":
             listener.close()
             from tools import storage_process
 
-            storage_process.run(settings, datadir, child)
+            storage_process.run(settings, datadir, keyring, child)
         elif role == "worker":
             from tools import worker_process
 
-            worker_process.run(settings, datadir, child, listener, board)
+            worker_process.run(settings, datadir, keyring, child, listener, board)
         else:
             from tools import single_process
 
-            single_process.run(settings, datadir, child, listener)
+            single_process.run(settings, datadir, keyring, child, listener)
 
     return run
 

@@ -2,6 +2,7 @@
 
 import socket
 
+from fasterstore.keyring import Keyring
 from fasterstore.settings import Settings
 from fasterstore.storage.datadir import DataDir
 from tools.storage_process import StorageProcess
@@ -10,12 +11,13 @@ from tools.web_process import WebProcess
 from web.worker import LinkState
 
 
-def run(settings: Settings, datadir: DataDir, child: Child, listener: socket.socket) -> None:
+def run(settings: Settings, datadir: DataDir, keyring: Keyring, child: Child, listener: socket.socket) -> None:
     """The single process from its imports to its orderly stop; it still has storage's socket, for tools that attach to it."""
-    storage = StorageProcess(settings, datadir, child)
+    storage = StorageProcess(settings, datadir, keyring, child)
     web = WebProcess(
         settings,
         datadir,
+        keyring,
         listener,
         number=0,
         directory=storage.directory,

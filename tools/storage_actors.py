@@ -15,6 +15,7 @@ from actors.directory import Directory
 from actors.metadata_journal import MetadataJournal, Observe
 from actors.segment_writer import SegmentWriter
 from fasterstore.errors import DamagedLog, StorageFull
+from fasterstore.keyring import Keyring
 from fasterstore.metadata.index import IndexView
 from fasterstore.metadata.index_writer import IndexWriter
 from fasterstore.metadata.journal import Journal
@@ -52,6 +53,7 @@ class StorageActors:
         monotonic: Callable[[], float] = time.monotonic,
         random_bytes: Callable[[int], bytes] = os.urandom,
         observe: Observe | None = None,
+        keyring: Keyring | None = None,
         compaction: CompactionPlan | None = None,
     ) -> None:
         self._compaction = compaction
@@ -70,6 +72,7 @@ class StorageActors:
         self._monotonic = monotonic
         self._random_bytes = random_bytes
         self._observe = observe
+        self._keyring = keyring or Keyring(datadir.blob_key)
         self._refs: list[Any] = []
         self.torn_bytes = 0
         """How many bytes of an unacknowledged batch the last recovery set aside."""
@@ -121,6 +124,7 @@ class StorageActors:
             target_bytes=self._segment_target_bytes,
             min_free_bytes=self._min_free_bytes,
             random_bytes=self._random_bytes,
+            keyring=self._keyring,
         )
         appender.add_ids(lease.first, lease.id_count)
         self._start_actor(
@@ -139,7 +143,7 @@ class StorageActors:
         )
         view, segments = IndexView(datadir.index_path), OpenSegments(disk, datadir.segments_dir)
         self._start_actor(
-            SegmentWriter.start(appender, self._directory, view, disk, segments, fatal=self._fatal),
+            SegmentWriter.start(appender, self._directory, view, disk, segments, fatal=self._fatal, keyring=self._keyring),
             SegmentWriter.name,
         )
         if self._compaction is not None:

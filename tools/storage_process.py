@@ -20,6 +20,7 @@ from actors.samples import MetricSamples
 from actors.transport import StorageListener
 from actors.wire import Hello
 from fasterstore.errors import DamagedLog, DamagedRow, InvariantError, StorageFull, StoreError, UnsupportedFormat, VolumeSuspect
+from fasterstore.keyring import Keyring
 from fasterstore.metadata.index import IndexView
 from fasterstore.metadata.index_writer import IndexFullError, SqliteError
 from fasterstore.metadata.journal import FoldFailed
@@ -51,7 +52,7 @@ class Outcome(NamedTuple):
 class StorageProcess:
     """One life of storage. `serve` returns at an orderly stop."""
 
-    def __init__(self, settings: Settings, datadir: DataDir, child: Child) -> None:
+    def __init__(self, settings: Settings, datadir: DataDir, keyring: Keyring, child: Child) -> None:
         self._settings = settings
         self._datadir = datadir
         self._child = child
@@ -71,6 +72,7 @@ class StorageProcess:
             fatal=self.fatal,
             now_ms=now_ms,
             observe=self._metrics,
+            keyring=keyring,
             compaction=CompactionPlan(
                 interval_secs=settings.storage_compact_interval_secs,
                 read_grace_secs=settings.read_grace_secs,
@@ -175,8 +177,8 @@ class StorageProcess:
             self._stop.set()
 
 
-def run(settings: Settings, datadir: DataDir, child: Child) -> None:
+def run(settings: Settings, datadir: DataDir, keyring: Keyring, child: Child) -> None:
     """The storage process from its imports to its orderly stop."""
-    process = StorageProcess(settings, datadir, child)
+    process = StorageProcess(settings, datadir, keyring, child)
     process.start()
     process.wait()

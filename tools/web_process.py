@@ -14,6 +14,7 @@ from actors.messages import ForgetAll
 from actors.observer import Observer
 from actors.runtime import sleep, spawn
 from fasterstore.cache import BlobCache
+from fasterstore.keyring import Keyring
 from fasterstore.metadata.index import IndexView
 from fasterstore.settings import Settings
 from fasterstore.storage.datadir import DataDir
@@ -38,6 +39,7 @@ class WebProcess:
         self,
         settings: Settings,
         datadir: DataDir,
+        keyring: Keyring,
         listener: socket.socket,
         *,
         number: int,
@@ -55,13 +57,14 @@ class WebProcess:
             directory=directory,
             disk=RealDisk(),
             segments_dir=datadir.segments_dir,
-            blob_key=datadir.blob_key,
+            blob_key=keyring.blob_key,
             now_ms=now_ms,
             number=number,
             cache=blobs,
             cache_ref=self._cache_ref,
             link_state=link_state,
             host_id=datadir.node_id.hex(),
+            keyring=keyring,
         )
         limits = HttpLimits(progress_timeout_secs=settings.request_timeout_secs)
         tls = None

@@ -8,6 +8,7 @@ from actors.directory import Directory
 from actors.runtime import Event
 from actors.transport import StorageLink
 from actors.wire import Hello
+from fasterstore.keyring import Keyring
 from fasterstore.settings import Settings
 from fasterstore.storage.datadir import DataDir
 from tools.commands import follow_commands
@@ -24,7 +25,9 @@ ACCEPT_ANYWAY_SECS = 0.5
 class WorkerProcess:
     """One life of a worker. A connection to storage gives it the epoch's index and segments; without one it answers 503."""
 
-    def __init__(self, settings: Settings, datadir: DataDir, child: Child, listener: socket.socket, board: ConnectionBoard) -> None:
+    def __init__(
+        self, settings: Settings, datadir: DataDir, keyring: Keyring, child: Child, listener: socket.socket, board: ConnectionBoard
+    ) -> None:
         self._child = child
         self._stop = Event()
         self._settled = Event()
@@ -34,7 +37,7 @@ class WorkerProcess:
         for name in ("segment-writer", "metadata-journal", "compactor"):
             remote.register(name, self._link.ref(name))
         remote.register("observer", self._link.ref("observer", exempt=True))
-        self._web = WebProcess(settings, datadir, listener, number=child.number, directory=remote, link_state=self._state)
+        self._web = WebProcess(settings, datadir, keyring, listener, number=child.number, directory=remote, link_state=self._state)
         self._web.server.another_has_fewer = partial(board.another_has_fewer, child.slot)
         self._web.observe(local)
 
@@ -77,6 +80,6 @@ class WorkerProcess:
             self._settled.set()
 
 
-def run(settings: Settings, datadir: DataDir, child: Child, listener: socket.socket, board: ConnectionBoard) -> None:
+def run(settings: Settings, datadir: DataDir, keyring: Keyring, child: Child, listener: socket.socket, board: ConnectionBoard) -> None:
     """The worker process from its imports to its orderly stop."""
-    WorkerProcess(settings, datadir, child, listener, board).serve()
+    WorkerProcess(settings, datadir, keyring, child, listener, board).serve()

@@ -6,6 +6,7 @@ what is sent. FS_VERIFY_READS: `true` sends the file's own pages after that chec
 the checked bytes if they were in memory: those are still in the processor's cache, while with sendfile the receiver would fetch them from
 memory again (10 MiB over 16 connections: 248/s against 162/s). `strict` always sends the very bytes that were checked, `false` skips
 the digests; that the record is the one its row names is checked always.
+An encrypted record is always verified and decrypted in memory (`web.sealed_download`).
 
 Raises `DamagedRecord` or `FileNotFoundError` when the record is not where the row says: compaction may have moved it, so the caller looks
 the key up again before it believes in damage. A chunk that fails later raises out of the iteration: the connection must be reset.
@@ -15,8 +16,9 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from actors.runtime import offload, sleep, spawn
+from actors.runtime import offload, sleep
 from fasterstore.errors import DamagedRecord
+from fasterstore.keyring import Keyring
 from fasterstore.model import BlobLocation, BlobRow
 from fasterstore.storage.open_segments import OpenSegment
 from fasterstore.storage.record import (
@@ -26,6 +28,8 @@ from fasterstore.storage.record import (
     record_bytes,
     verify_record,
 )
+from fasterstore.storage.sealed_record import is_sealed
+from web.read_ahead import read_ahead
 from web.record_source import (
     WARM_BYTES,
     WINDOW_BYTES,
@@ -37,13 +41,15 @@ from web.record_source import (
     warm_buffers,
 )
 from web.regions import FileRegion
+from web.sealed_download import open_sealed_download
+from web.sealed_source import read_record, read_warm_record, sealed_blob_id
 from web.streamed_body import StreamedBody
 from web.worker import Worker
 
 logger = logging.getLogger(__name__)
 
 
-def open_blob(worker: Worker, blob: BlobRow, file_uuid: bytes, first: int, length: int) -> "Sequence[bytes | memoryview] | Download":
+def open_blob(worker: Worker, blob: BlobRow, file_uuid: bytes, first: int, length: int) -> "Sequence[bytes | memoryview] | StreamedBody":
     """The bytes `first` .. `first + length` of a blob, as the body of an answer.
 
     Args: `file_uuid`, 16 bytes, of the segment file that the row names; `first` and `length` in bytes, inside the blob.
@@ -58,9 +64,16 @@ def open_blob(worker: Worker, blob: BlobRow, file_uuid: bytes, first: int, lengt
             return (kept if length == len(kept) else memoryview(kept)[first : first + length],)
     index = worker.index
     segment = worker.segments.reader(location.segment_id, file_uuid)
-    verify = settings.verify_reads != "false"
     whole = length == location.plaintext_bytes
-    if location.stored_bytes <= CHUNK_BYTES:
+    sealed = is_sealed(location)
+    # What is sealed was verified when it was opened, whatever the setting.
+    verify = sealed or settings.verify_reads != "false"
+    if sealed:
+        if location.stored_bytes > CHUNK_BYTES and not (whole and cacheable):
+            return open_sealed_download(worker, segment, location, first, first + length)
+        warm = read_warm_record(segment, location, worker.keyring)
+        payload = offload(read_record, segment, location, worker.keyring) if warm is None else warm
+    elif location.stored_bytes <= CHUNK_BYTES:
         payload = _read_small(segment, location, verify)
     elif whole and cacheable and verify:
         payload = offload(_read_record, segment, location, True)
@@ -75,11 +88,13 @@ def open_blob(worker: Worker, blob: BlobRow, file_uuid: bytes, first: int, lengt
     return (payload if whole else payload[first : first + length],)
 
 
-def verified_blob_id(segment: OpenSegment, location: BlobLocation, new_hasher: Callable[[], Any]) -> bytes:
-    """The keyed hash of the stored bytes, after checking that this is the record its row names. Blocks: call it in a native thread.
+def verified_blob_id(segment: OpenSegment, location: BlobLocation, keyring: Keyring, new_hasher: Callable[[], Any]) -> bytes:
+    """The keyed hash of a record's plaintext, after checking that this is the record its row names. Blocks: call it in a native thread.
 
     Args: `new_hasher` makes the keyed BLAKE3 hasher. Raises: DamagedRecord, OSError.
     """
+    if is_sealed(location):
+        return sealed_blob_id(segment, location, keyring, new_hasher)
     check_header(read(segment.fd, HEADER_BYTES, location.offset), location)
     hasher = new_hasher()
     start = location.offset + HEADER_BYTES
@@ -212,16 +227,11 @@ class Download(StreamedBody):
 
     def _windows(self, first: int, keep: bool) -> Iterator[tuple[int, int, list[bytes]]]:
         """(first, end, chunks) of each window from `first` on, the next one being read and verified meanwhile."""
-        end = min(_window_end(first), self._end)
-        ahead = None
-        while first < self._end:
-            outcome = ahead.get() if ahead is not None else _outcome(self._source, first, end, keep)
-            if not isinstance(outcome, list):
-                raise self._damaged(outcome)
-            following, following_end = end, min(_window_end(end), self._end)
-            ahead = spawn(_outcome, self._source, following, following_end, keep) if following < self._end else None
-            yield first, end, outcome
-            first, end = following, following_end
+        source = self._source
+        try:
+            yield from read_ahead(lambda start, stop: source.window(start, stop, keep), _window_end, first, self._end)
+        except (DamagedRecord, OSError) as error:
+            raise self._damaged(error) from error
 
     def _damaged(self, error: Exception) -> Exception:
         location = self._source.location
@@ -237,11 +247,3 @@ def _cut(chunks: list[bytes], first: int, end: int) -> Iterator[bytes | memoryvi
         low, high = max(first - position, 0), min(end - position, len(chunk))
         yield chunk if low == 0 and high == len(chunk) else memoryview(chunk)[low:high]
         position += len(chunk)
-
-
-def _outcome(source: Source, first: int, end: int, keep: bool) -> list[bytes] | Exception:
-    """The window, or its error as a value: a greenlet that raises would print a traceback besides."""
-    try:
-        return offload(source.window, first, end, keep)
-    except (DamagedRecord, OSError) as error:
-        return error

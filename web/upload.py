@@ -4,8 +4,10 @@
     up to FS_SMALL_OBJECT_THRESHOLD_BYTES     collected in memory, hashed, then written into an extent at once
     above                                     an extent first; each 1 MiB is hashed and written in native threads while the next arrives
 
-Memory is bounded by two buffers an upload at any size. What the client said of the bytes is verified before FinishExtent, so nothing
-that differs is ever named. An extent is given back after the last write into it returned, never before: its space may be granted anew.
+Memory is bounded by two buffers an upload at any size, three where it is encrypted: on a node with a master key the plaintext is hashed
+and its ciphertext written (a small body is encrypted by segment-writer). What the client said of the bytes is verified before
+FinishExtent, so nothing that differs is ever named. An extent is given back after the last write into it returned, never before: its
+space may be granted anew.
 """
 
 import logging
@@ -21,7 +23,8 @@ from fasterstore.model import NO_BLOB, SMALL_BODY_MAX_BYTES, BlobNumber, PutInte
 from fasterstore.s3.errors import from_store
 from fasterstore.storage.disk import NO_SPACE
 from fasterstore.storage.open_segments import OpenSegment
-from fasterstore.storage.record import HEADER_BYTES, ChunkTableBuilder, chunk_table, table_digest
+from fasterstore.storage.record import HEADER_BYTES, ChunkTableBuilder, table_digest
+from fasterstore.storage.sealed_record import ExtentSeal, stored_bytes
 from web.body import BodyPlan, BodyReader
 from web.context import Request
 from web.download import verified_blob_id
@@ -76,12 +79,12 @@ def _store_collected(worker: Worker, request: Request, plan: BodyPlan, intent: P
     body = bytearray(plan.size_bytes)
     reader.fill(memoryview(body))
     trailers = reader.trailers()
-    digests, table = offload(_digests_and_table, plan, body, worker.blob_key)
+    digests = offload(plan.digests_of, body, worker.blob_key)
     plan.verify(digests, trailers)
-    extent = _Extent(worker, plan.size_bytes)
+    extent = _Extent(worker, plan.size_bytes, plan.size_bytes)
     try:
-        extent.start(extent.write, body, 0)
-        answer = extent.finish(_named(intent, digests), digests.blob_id, table)
+        extent.start(extent.hash_and_write, [], memoryview(body), 0)
+        answer = extent.finish(_named(intent, digests), digests.blob_id)
         return StoredBody(answer.etag, answer.modified_ms, digests.checksums)
     except BaseException:
         extent.abort()
@@ -105,8 +108,6 @@ def _stream(worker: Worker, request: Request, plan: BodyPlan, intent: PutIntent)
         digests = BodyDigests(worker.blob_key, plan.signed_hash, plan.checksums.names)
         # MD5 takes as long as everything else together: it has a lane of its own.
         md5_update, *updates = digests.parts()
-        table = ChunkTableBuilder()
-        updates.append(table.update)
         buffers = [_spare.pop() if _spare else bytearray(BUFFER_BYTES) for _ in range(2)]
         for offset in range(0, plan.size_bytes, BUFFER_BYTES):
             view = memoryview(buffers[offset // BUFFER_BYTES % 2])[: min(BUFFER_BYTES, plan.size_bytes - offset)]
@@ -121,7 +122,7 @@ def _stream(worker: Worker, request: Request, plan: BodyPlan, intent: PutIntent)
             _spare.extend(buffers)
         results = digests.results()
         plan.verify(results, trailers)
-        answer = extent.finish(_named(intent, results), results.blob_id, table.finish())
+        answer = extent.finish(_named(intent, results), results.blob_id)
         return StoredBody(answer.etag, answer.modified_ms, results.checksums)
     except BaseException:
         extent.abort()
@@ -130,10 +131,6 @@ def _stream(worker: Worker, request: Request, plan: BodyPlan, intent: PutIntent)
 
 def _named(intent: PutIntent, digests: Digests) -> PutIntent:
     return intent._replace(etag=digests.etag, checksums=digests.checksums)
-
-
-def _digests_and_table(plan: BodyPlan, body: bytearray, blob_key: bytes) -> tuple[Digests, bytes]:
-    return plan.digests_of(body, blob_key), chunk_table(body)
 
 
 def _in_thread(function: Any, *arguments: Any) -> OSError | None:
@@ -148,18 +145,23 @@ def _in_thread(function: Any, *arguments: Any) -> OSError | None:
 class _Extent:
     """One granted extent, until it is finished or given back, and the jobs in native threads that work for it."""
 
-    def __init__(self, worker: Worker, size_bytes: int) -> None:
-        """Raises: S3Error if nothing is granted."""
+    def __init__(self, worker: Worker, size_bytes: int, buffer_bytes: int = BUFFER_BYTES) -> None:
+        """`buffer_bytes`: what is written at once at most. Raises: S3Error if nothing is granted."""
         self._worker = worker
         self._disk = worker.disk
         self._size_bytes = size_bytes
+        self._stored_bytes = stored_bytes(worker.keyring, size_bytes)
+        self._table = ChunkTableBuilder()
+        self._seal: ExtentSeal | None = None
         self._written_back = 0
         self._settled = False
         self._jobs: list[Any] = []
-        reserve = ReserveExtent(size_bytes, size_bytes, worker.number)
+        reserve = ReserveExtent(size_bytes, self._stored_bytes, worker.number)
         grant: ExtentGranted = worker.ask("segment-writer", reserve, self._granted_too_late)
         self._grant = grant
         self._start = grant.offset + HEADER_BYTES
+        if worker.keyring.seals:
+            self._seal = ExtentSeal(worker.keyring, grant.record_id, size_bytes, buffer_bytes)
         try:
             self._segment: OpenSegment = worker.segments.writer(grant.segment_id, grant.file_uuid)
         except (OSError, DamagedRecord) as error:
@@ -172,7 +174,7 @@ class _Extent:
             self._worker.tell("segment-writer", AbortExtent(answer.extent, answer.epoch))
 
     def write(self, data: Any, position: int) -> OSError | None:
-        """Write payload bytes at `position` of the payload. In a native thread; the error is a value. Touches no actor."""
+        """Write stored bytes at `position` behind the header. In a native thread; the error is a value. Touches no actor."""
         try:
             self._disk.pwrite(self._segment.fd, data, self._start + position)
             end = position + len(data)
@@ -184,10 +186,15 @@ class _Extent:
         return None
 
     def hash_and_write(self, updates: list[Any], data: memoryview, position: int) -> OSError | None:
-        """Feed every digest of this lane and write. In a native thread."""
+        """Feed every digest of this lane, encrypt where that is to be, and write. In a native thread; calls come in the body's order.
+
+        `position` is that of `data` in the plaintext, a multiple of BUFFER_BYTES.
+        """
         for update in updates:
             update(data)
-        return self.write(data, position)
+        stored, stored_position = (data, position) if self._seal is None else self._seal.seal(data, position)
+        self._table.update(stored)
+        return self.write(stored, stored_position)
 
     def start(self, function: Any, *arguments: Any) -> None:
         """Begin a job; what it is given must stay unchanged until `join`."""
@@ -209,13 +216,17 @@ class _Extent:
                 self._worker.tell("segment-writer", WriteFailed(reason))
                 raise from_store("VolumeSuspect")
 
-    def finish(self, intent: PutIntent, blob_id: bytes, table: bytes) -> Stored:
+    def finish(self, intent: PutIntent, blob_id: bytes) -> Stored:
         """Write the chunk table and have the record synced and named. Raises: S3Error."""
-        self.start(self.write, table, self._size_bytes)
+        self.join()
+        table = self._table.finish()
+        self.start(self.write, table, self._stored_bytes)
         self.join()
         claim = _find_claim(self._worker, blob_id, self._size_bytes)
         grant = self._grant
         message = FinishExtent(intent, grant.extent, grant.epoch, blob_id, table_digest(table), claim)
+        if self._seal is not None:
+            message = message._replace(key_epoch=self._seal.key.epoch, wrapped_key=self._seal.key.wrapped)
         # From here the storage process knows what becomes of the extent; should the message not get there, AbortExtent does.
         answer: Stored = self._worker.ask("segment-writer", message)
         self._settled = True
@@ -240,17 +251,17 @@ def _find_claim(worker: Worker, blob_id: bytes, size_bytes: int) -> BlobNumber:
     if index is None:
         return NO_BLOB
     try:
-        row = index.blob_by_id(blob_id)
+        row = index.blob_by_id(blob_id, sealed=worker.keyring.seals)
         segment_row = None if row is None else index.segment(row.location.segment_id)
     except DamagedRow as error:
         logger.error("no dedup for this body: %s", error)
         return NO_BLOB
     if row is None or segment_row is None or row.location.plaintext_bytes != size_bytes:
         return NO_BLOB
-    key = worker.blob_key
+    key, keyring = worker.blob_key, worker.keyring
     try:
         segment = worker.segments.reader(row.location.segment_id, segment_row.file_uuid)
-        if offload(verified_blob_id, segment, row.location, lambda: blake3(key=key)) == blob_id:
+        if offload(verified_blob_id, segment, row.location, keyring, lambda: blake3(key=key)) == blob_id:
             return row.number
     except OSError as error:
         logger.error("blob %d cannot be claimed: %s", row.number, error)

@@ -15,6 +15,7 @@ from actors.directory import Directory
 from actors.messages import Admit, Refused
 from actors.runtime import ActorDeadError, ActorFailure, AskTimeout, Ref, spawn, tell
 from fasterstore.cache import BlobCache
+from fasterstore.keyring import Keyring
 from fasterstore.metadata.index import IndexView
 from fasterstore.model import BlobNumber
 from fasterstore.s3.errors import from_store
@@ -52,12 +53,13 @@ class Worker:
 
     `number` is the worker's incarnation, as told to ReserveExtent. `now_ms` gives Unix milliseconds. `link_state` is read by /readyz.
     `host_id` goes into `x-amz-id-2` and error documents and names the node. `read_only` is "" or the reason why writes are refused.
-    `access_log`: one line per request at INFO. `certificate` is None where HTTP is spoken in the clear.
+    `keyring` opens and seals records; by default all are plain. `access_log`: one line per request at INFO. `certificate` is None where
+    HTTP is spoken in the clear.
     """
 
     __slots__ = (
-        "access_log", "blob_key", "cache", "cache_ref", "certificate", "directory", "disk", "host_id", "index", "link_state", "metrics",
-        "now_ms", "number", "read_only", "segments", "segments_dir", "settings", "streamed_uploads",
+        "access_log", "blob_key", "cache", "cache_ref", "certificate", "directory", "disk", "host_id", "index", "keyring", "link_state",
+        "metrics", "now_ms", "number", "read_only", "segments", "segments_dir", "settings", "streamed_uploads",
     )  # fmt: skip
 
     def __init__(
@@ -75,6 +77,7 @@ class Worker:
         link_state: Callable[[], LinkState] = _always_connected,
         host_id: str = "",
         access_log: bool = False,
+        keyring: Keyring | None = None,
     ) -> None:
         self.settings = settings
         self.directory = directory
@@ -87,6 +90,7 @@ class Worker:
         self.link_state = link_state
         self.host_id = host_id or os.urandom(16).hex()
         self.access_log = access_log
+        self.keyring = keyring or Keyring(blob_key)
         self.index: IndexView | None = None
         self.read_only = ""
         self.certificate: ServedCertificate | None = None

@@ -223,15 +223,19 @@ class IndexView:
         rows = self._rows("SELECT value FROM usage WHERE bucket_id = ?", bucket.bucket_id)
         return UsageRow(bucket.name, *(schema.unpack_usage(bucket.bucket_id, rows[0][0]) if rows else (0, 0)))
 
-    def blob_by_id(self, blob_id: bytes) -> BlobRow | None:
+    def blob_by_id(self, blob_id: bytes, *, sealed: bool = False) -> BlobRow | None:
         """Return a blob with that 32-byte id that may be claimed, or None. Raises DamagedRow.
+
+        `sealed`: only one whose record is encrypted (its stored bytes are more than its plaintext).
 
         Uploads of the same bytes at once make several blobs. None while any of them is damaged: a new record of the bytes repairs it.
         """
         statement = "SELECT number, prefix, segment, value FROM blobs WHERE prefix = ?"
         blobs = [schema.unpack_blob(*row) for row in self._rows(statement, schema.blob_prefix(blob_id))]
         same = [blob for blob in blobs if blob.blob_id == blob_id]
-        return same[0] if same and not any(blob.damaged for blob in same) else None
+        if any(blob.damaged for blob in same):
+            return None
+        return next((blob for blob in same if not sealed or blob.location.stored_bytes > blob.location.plaintext_bytes), None)
 
     def segment(self, segment_id: int) -> SegmentRow | None:
         """Return the segment's row or None. Raises DamagedRow."""

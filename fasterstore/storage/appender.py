@@ -16,9 +16,11 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from fasterstore.errors import InvariantError, StorageFull, VolumeSuspect
+from fasterstore.keyring import NO_KEYS, Keyring
 from fasterstore.model import BlobLocation, Epoch, SegmentId
 from fasterstore.storage.disk import Buffer, Disk
-from fasterstore.storage.record import build_record, pack_header, record_bytes
+from fasterstore.storage.record import PLAIN_KEY, pack_header, record_bytes
+from fasterstore.storage.sealed_record import build, stored_bytes
 from fasterstore.storage.segment import ALIGNMENT_BYTES, HEADER_BYTES, segment_name
 from fasterstore.storage.segment import pack_header as pack_segment_header
 
@@ -74,10 +76,12 @@ class Run(NamedTuple):
 
 
 class Finished(NamedTuple):
-    """An extent whose header is to be written, with the 32-byte digest of its chunk table."""
+    """An extent whose header is to be written, with the 32-byte digest of its chunk table and, if it is encrypted, its wrapped key."""
 
     extent: Extent
     table_digest: bytes
+    key_epoch: int = 0
+    wrapped_key: bytes = PLAIN_KEY
 
 
 class SegmentAppender:
@@ -93,6 +97,7 @@ class SegmentAppender:
         min_free_bytes: int,
         extent_lanes: int = EXTENT_LANES,
         random_bytes: Callable[[int], bytes] = os.urandom,
+        keyring: Keyring = NO_KEYS,
     ) -> None:
         """`folder` holds the segment files; below `min_free_bytes` of free space nothing is placed any more.
 
@@ -104,6 +109,7 @@ class SegmentAppender:
         self._target_bytes = target_bytes
         self._min_free_bytes = min_free_bytes
         self._random_bytes = random_bytes
+        self._keyring = keyring
         self._ids: deque[SegmentId] = deque()
         self._small: ActiveSegment | None = None
         self._extent_lanes = extent_lanes
@@ -134,15 +140,16 @@ class SegmentAppender:
         segment = self._small
         for payload in payloads:
             length = len(payload)
-            size_bytes = record_bytes(length)
+            stored_length = stored_bytes(self._keyring, length)
+            size_bytes = record_bytes(stored_length)
             if segment is None or segment.end + size_bytes > self._target_bytes:
                 segment = self._small = self._roll(segment)
                 buffers = []
             if not buffers:
                 runs.append(Run(segment, segment.end, buffers))
             record_id = self._random_bytes(16)
-            locations.append(BlobLocation(segment.segment_id, segment.end, length, length, record_id))
-            buffers.extend(build_record(payload, record_id))
+            locations.append(BlobLocation(segment.segment_id, segment.end, length, stored_length, record_id))
+            buffers.extend(build(payload, record_id, self._keyring))
             segment.end += size_bytes
         return runs, locations
 
@@ -285,10 +292,11 @@ class SegmentAppender:
     def finish(self, group: list[Finished]) -> None:
         """Write the headers of records whose payload and table are in place, and sync. Raises VolumeSuspect."""
         try:
-            for extent, table_digest in group:
-                header = pack_header(extent.location.plaintext_bytes, extent.location.stored_bytes, extent.location.record_id, table_digest)
-                self._disk.pwrite(extent.segment.fd, header, extent.location.offset)
-            for segment in {id(extent.segment): extent.segment for extent, _ in group}.values():
+            for extent, table_digest, key_epoch, wrapped_key in group:
+                place = extent.location
+                header = pack_header(place.plaintext_bytes, place.stored_bytes, place.record_id, table_digest, key_epoch, wrapped_key)
+                self._disk.pwrite(extent.segment.fd, header, place.offset)
+            for segment in {id(extent.segment): extent.segment for extent, *_ in group}.values():
                 self._disk.fdatasync(segment.fd)
         except OSError as error:
             raise VolumeSuspect(f"segment write: {error}") from error

@@ -1,7 +1,7 @@
 """The data dir: its folders, `format.json`, `keys.json`, the locks, and the gate that refuses a newer format.
 
     format.json      {"format": 2, "node_id": 32 hex digits, "log_uuid": 32 hex digits}
-    keys.json        {"version": 1, "blob_id_key": base64 of 32 bytes}
+    keys.json        the key of the blob ids, and the keys of encryption (see fasterstore.storage.key_file)
     lock             held by the node for its life          storage.lock   held by the storage process for its life
     storage.sock     the storage process's socket
     index/ journal/ segments/ snapshots/ quarantine/        mode 0700
@@ -17,8 +17,6 @@ of format 1 becomes one of format 2 when it is opened, before anything else is w
 Owns those two files and the locks' names. It never deletes anything but its own left-over `.tmp` files.
 """
 
-import base64
-import binascii
 import contextlib
 import errno
 import fcntl
@@ -28,17 +26,17 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from fasterstore.errors import StoreError, UnsupportedFormat
+from fasterstore.storage.atomic_file import read_json, write_atomically
 from fasterstore.storage.disk import FILE_MODE, FOLDER_MODE, Disk
+from fasterstore.storage.key_file import KEY_BYTES, KeyFile, read_key_file, render, settle_previous
 
 FORMAT = 2
-KEYS_VERSION = 1
 FORMAT_NAME = "format.json"
 KEYS_NAME = "keys.json"
 NODE_LOCK_NAME = "lock"
 STORAGE_LOCK_NAME = "storage.lock"
 SOCKET_NAME = "storage.sock"
 UUID_BYTES = 16
-BLOB_KEY_BYTES = 32
 
 # A store cannot be without these; the other two hold only copies.
 _STORE_FOLDERS = ("index", "journal", "segments")
@@ -50,12 +48,12 @@ class DirInUse(StoreError):
 
 
 class DataDir(NamedTuple):
-    """An open data dir; `node_id` and `log_uuid` are 16 bytes, `blob_key` is the 32-byte key of the blob ids and is secret."""
+    """An open data dir; `node_id` and `log_uuid` are 16 bytes, `keys` is what keys.json held when it was opened."""
 
     path: str
     node_id: bytes
     log_uuid: bytes
-    blob_key: bytes
+    keys: KeyFile
 
     def __repr__(self) -> str:
         return f"DataDir({self.path!r}, node_id={self.node_id.hex()})"
@@ -85,6 +83,15 @@ class DataDir(NamedTuple):
         return os.path.join(self.path, "quarantine")
 
     @property
+    def blob_key(self) -> bytes:
+        """The 32-byte key of the blob ids, secret; b"" where it is wrapped (`fasterstore.keyring.unlock` has it then)."""
+        return self.keys.blob_id_key
+
+    @property
+    def keys_path(self) -> str:
+        return os.path.join(self.path, KEYS_NAME)
+
+    @property
     def socket_path(self) -> str:
         return os.path.join(self.path, SOCKET_NAME)
 
@@ -104,7 +111,7 @@ def open_datadir(disk: Disk, path: str, random_bytes: Callable[[int], bytes]) ->
     _make_folders(disk, path, _OTHER_FOLDERS)
     # A start that was killed behind a rename may have left names only in the page cache: from here on they are relied upon.
     disk.fsync_dir(path)
-    document = _read_json(disk, format_path)
+    document = read_json(disk, format_path)
     number = document.get("format")
     if not isinstance(number, int) or number < 1:
         raise UnsupportedFormat(f"{format_path}: not a FasterStore data dir")
@@ -118,24 +125,10 @@ def open_datadir(disk: Disk, path: str, random_bytes: Callable[[int], bytes]) ->
         raise UnsupportedFormat(f"{format_path}: node_id or log_uuid is unreadable")
     if number < FORMAT:
         write_atomically(disk, format_path, _json_bytes(document | {"format": FORMAT}))
-    return DataDir(path, node_id, log_uuid, _read_blob_key(disk, os.path.join(path, KEYS_NAME)))
-
-
-def write_atomically(disk: Disk, path: str, data: bytes) -> None:
-    """Make `path` hold `data`: on return it does so after a power cut too; cut short, it holds what it held before.
-
-    Raises OSError; then either content may be there, and a `.tmp` beside it.
-    """
-    temporary = path + ".tmp"
-    fd = disk.open(temporary, create=True)
-    try:
-        disk.truncate(fd, 0)
-        disk.pwrite(fd, data, 0)
-        disk.fsync(fd)
-    finally:
-        disk.close(fd)
-    disk.rename(temporary, path)
-    disk.fsync_dir(os.path.dirname(path))
+    keys_path = os.path.join(path, KEYS_NAME)
+    keys = read_key_file(disk, keys_path)
+    settle_previous(disk, keys_path, keys)
+    return DataDir(path, node_id, log_uuid, keys)
 
 
 class DirLock:
@@ -173,10 +166,9 @@ def _create(disk: Disk, path: str, random_bytes: Callable[[int], bytes]) -> None
     keys_path = os.path.join(path, KEYS_NAME)
     # A key of a start that was cut short has hashed nothing, but it is whole (renamed into place): keep it.
     if not disk.exists(keys_path):
-        keys = {"version": KEYS_VERSION, "blob_id_key": base64.b64encode(random_bytes(BLOB_KEY_BYTES)).decode("ascii")}
-        write_atomically(disk, keys_path, _json_bytes(keys))
+        write_atomically(disk, keys_path, render(KeyFile(random_bytes(KEY_BYTES))))
     else:
-        _read_blob_key(disk, keys_path)
+        read_key_file(disk, keys_path)
         disk.fsync_dir(path)
     document = {"format": FORMAT, "node_id": random_bytes(UUID_BYTES).hex(), "log_uuid": random_bytes(UUID_BYTES).hex()}
     write_atomically(disk, os.path.join(path, FORMAT_NAME), _json_bytes(document))
@@ -203,34 +195,3 @@ def _make_folders(disk: Disk, path: str, names: tuple[str, ...]) -> None:
 
 def _json_bytes(document: dict[str, Any]) -> bytes:
     return (json.dumps(document, indent=2) + "\n").encode("ascii")
-
-
-def _read_json(disk: Disk, path: str) -> dict[str, Any]:
-    fd = disk.open(path, read_only=True)
-    try:
-        data = disk.pread(fd, disk.size(fd), 0)
-    finally:
-        disk.close(fd)
-    try:
-        document = json.loads(data)
-    except ValueError as error:
-        raise UnsupportedFormat(f"{path}: not readable as JSON") from error
-    if not isinstance(document, dict):
-        raise UnsupportedFormat(f"{path}: not a JSON object")
-    return document
-
-
-def _read_blob_key(disk: Disk, path: str) -> bytes:
-    if not disk.exists(path):
-        raise UnsupportedFormat(f"{path} is missing; restore it: without its key no stored blob can be named")
-    document = _read_json(disk, path)
-    version = document.get("version")
-    if version != KEYS_VERSION:
-        raise UnsupportedFormat(f"{path}: version {version}; this version knows {KEYS_VERSION}")
-    try:
-        key = base64.b64decode(document["blob_id_key"], validate=True)
-    except (KeyError, TypeError, binascii.Error) as error:
-        raise UnsupportedFormat(f"{path}: blob_id_key is unreadable") from error
-    if len(key) != BLOB_KEY_BYTES:
-        raise UnsupportedFormat(f"{path}: blob_id_key is not {BLOB_KEY_BYTES} bytes")
-    return key

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fasterstore.storage.datadir import write_atomically
+from fasterstore.storage.atomic_file import write_atomically
 from fasterstore.storage.disk import RealDisk
 from tests.node import ROOT, RunningNode
 from tests.probe.loop_volume import volume

@@ -13,6 +13,7 @@ import pytest
 from fasterstore.errors import UnsupportedFormat
 from fasterstore.storage.datadir import DirInUse, DirLock, open_datadir
 from fasterstore.storage.disk import RealDisk
+from fasterstore.storage.key_file import KeyFile
 from fasterstore.storage.memory_disk import MemoryDisk
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -42,7 +43,7 @@ def test_its_files_are_the_golden_ones():
         assert disk.contents(f"{PATH}/{name}") == (GOLDEN / golden).read_bytes()
         write(disk, name, (GOLDEN / golden).read_bytes())
     again = open_datadir(disk, PATH, os.urandom)
-    assert again == made_first == (PATH, bytes(range(16)), bytes(range(16)), bytes(range(32)))
+    assert again == made_first == (PATH, bytes(range(16)), bytes(range(16)), KeyFile(bytes(range(32))))
     assert disk.listdir(PATH) == ["format.json", "index", "journal", "keys.json", "quarantine", "segments", "snapshots"]
 
 

@@ -16,11 +16,13 @@ from actors.messages import CreateBucket
 from actors.observer import Observer
 from actors.runtime import sleep
 from fasterstore.cache import BlobCache
+from fasterstore.keyring import unlock
 from fasterstore.metadata.index import IndexView
 from fasterstore.s3.signer import Credentials, sign_v4_headers, sign_xfs
 from fasterstore.settings import load
 from fasterstore.storage.datadir import open_datadir
 from fasterstore.storage.disk import RealDisk
+from tools.key_preparation import prepare
 from tools.storage_actors import StorageActors
 from web.app import make_app
 from web.regions import FileRegion
@@ -45,6 +47,10 @@ class Store:
         self.settings = load({"FS_ACCESS_KEY": ACCESS_KEY, "FS_SECRET_KEY": SECRET_KEY, "FS_MIN_FREE_MB": "0", **settings}, cores=1)
         self.disk = RealDisk()
         self.datadir = open_datadir(self.disk, str(folder), os.urandom)
+        if self.settings.encryption_key is not None:
+            prepare(self.disk, self.datadir, self.settings.encryption_key, os.urandom)
+            self.datadir = open_datadir(self.disk, str(folder), os.urandom)
+        self.keyring = unlock(self.datadir.keys, self.settings.encryption_key)
         self.directory = Directory()
         self.fatal: list[str] = []
         self.shift_ms = 0
@@ -61,6 +67,7 @@ class Store:
             read_grace_secs=self.settings.read_grace_secs,
             fatal=lambda reason, suspect: self.fatal.append(reason),
             now_ms=self.now_ms,
+            keyring=self.keyring,
         )
         for _ in self.actors.start():
             pass
@@ -71,11 +78,12 @@ class Store:
             directory=self.directory,
             disk=self.disk,
             segments_dir=self.datadir.segments_dir,
-            blob_key=self.datadir.blob_key,
+            blob_key=self.keyring.blob_key,
             now_ms=self.now_ms,
             cache=blobs,
             cache_ref=self.cache,
             host_id="node",
+            keyring=self.keyring,
         )
         self.worker.index = IndexView(self.datadir.index_path)
         self.observer = Observer.start("worker-0", self.worker.metrics.samples)
