@@ -141,7 +141,10 @@ def test_the_master_key_is_32_bytes_and_shown_nowhere(tmp_path: Path) -> None:
     assert load({}).encryption_key is None
 
 
-@pytest.mark.parametrize("row", [row for row in SETTINGS if row.secret and row.built and row.field != "encryption_key"], ids=lambda row: row.name)
+TEXT_SECRETS = [row for row in SETTINGS if row.secret and row.built and row.field != "encryption_key"]
+
+
+@pytest.mark.parametrize("row", TEXT_SECRETS, ids=lambda row: row.name)
 def test_each_secret_can_come_from_a_file(row: settings.Setting, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text(OWN_SECRET + "\n")
     loaded = load({f"{row.name}_FILE": str(tmp_path / "secret")})
