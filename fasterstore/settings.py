@@ -22,8 +22,10 @@ BUILT_IN_ACCESS_KEY = "faster"
 BUILT_IN_SECRET_KEY = "faster-secret-key"
 BUILT_IN_INTERNAL_TOKEN = "internal-replication-token"
 
-CLIENT_NAMES = frozenset({"FS_ENDPOINT", "FS_BUCKET", "FS_OBJECTS", "FS_SIZE_BYTES", "FS_CONCURRENCY", "FS_CA_CERT"})
-"""Read by the scripts and the load generator from the same `.env`; the node knows them only so as not to warn."""
+CLIENT_NAMES = frozenset(
+    {"FS_ENDPOINT", "FS_BUCKET", "FS_OBJECTS", "FS_SIZE_BYTES", "FS_CONCURRENCY", "FS_CA_CERT", "FS_ENCRYPTION_NEW_KEY_BASE64"}
+)
+"""Read by the scripts, the load generator and `rekey` from the same `.env`; the node knows them only so as not to warn."""
 
 VerifyReads = Literal["true", "strict", "false"]
 

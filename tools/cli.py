@@ -60,6 +60,18 @@ def actors(environ: dict[str, str], as_json: bool) -> None:
     sys.exit(verb.main(environ, as_json=as_json))
 
 
+@cli.command()
+@click.option("--new-key-file", type=click.Path(path_type=Path), help="File with the new master key in base64.")
+@click.option("--finish", is_flag=True, help="Drop the old master key; FS_ENCRYPTION_KEY_BASE64 is the new one.")
+@click.option("--new-epoch", is_flag=True, help="Make a new key for the records that are written from now on.")
+@click.pass_obj
+def rekey(environ: dict[str, str], new_key_file: Path | None, finish: bool, new_epoch: bool) -> None:
+    """Change the master key of the stopped node at FS_DATA_DIR (new key by FS_ENCRYPTION_NEW_KEY_BASE64 or a file)."""
+    from tools import rekey as verb  # noqa: PLC0415
+
+    sys.exit(verb.main(environ, new_key_file=new_key_file, finish=finish, new_epoch=new_epoch))
+
+
 def main() -> None:
     """Entry point of `python -m fasterstore`."""
     cli(prog_name="fasterstore")

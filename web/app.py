@@ -23,6 +23,7 @@ from web import (
     admin_compaction,
     admin_policy,
     bucket,
+    bucket_encryption,
     bucket_tagging,
     cors,
     delete_objects,
@@ -62,7 +63,8 @@ access_logger = logging.getLogger("fasterstore.access")
 Handler = Callable[[Worker, Request], Reply]
 
 _MODULES = (
-    service, bucket, bucket_tagging, ownership, public_access_block, not_configured, object, object_copy, rename, delete_objects, tagging,
+    service, bucket, bucket_tagging, bucket_encryption, ownership, public_access_block, not_configured,
+    object, object_copy, rename, delete_objects, tagging,
     acl, listing, multipart, multipart_lists, part_copy, object_attributes, cors, policy, post_object,
 )  # fmt: skip
 HANDLERS: dict[str, Handler] = {name: handler for module in _MODULES for name, handler in module.HANDLERS.items()}

@@ -33,6 +33,7 @@ from fasterstore.s3.xml_reader import LARGE_DOCUMENT_MAX_BYTES
 from web.acl import object_acl
 from web.body import DOCUMENT_MAX_BYTES, plan_body, receive_document
 from web.context import Request
+from web.encryption import upload_encrypted, written_encrypted
 from web.lookup import need_bucket
 from web.object_headers import describe, refuse_unbuilt, refuse_unsigned
 from web.object_version import key_of
@@ -57,7 +58,7 @@ def create(worker: Worker, request: Request) -> Reply:
     """CreateMultipartUpload. Raises: S3Error."""
     worker.writer()
     bucket = need_bucket(worker, request)
-    described = describe(request.headers)
+    described = describe(request.headers, worker.keyring.seals)
     if described.tags:
         refuse_unsigned(request, "set tags")
     acl = object_acl(request, bucket) if described.has_acl else ""
@@ -68,6 +69,7 @@ def create(worker: Worker, request: Request) -> Reply:
     intent = UploadIntent(request.bucket, key, token, described.system, described.user, described.tags, acl, algorithm, checksum_type)
     made: UploadMade = worker.ask("metadata-journal", CreateUpload(intent))
     reply = xml_reply(200, render_initiated(request.bucket, key, upload_id(made.number, token)))
+    reply.headers += written_encrypted(worker)
     if algorithm:
         reply.headers += (("x-amz-checksum-algorithm", algorithm), ("x-amz-checksum-type", checksum_type))
     return reply
@@ -83,7 +85,7 @@ def upload_part(worker: Worker, request: Request) -> Reply:
     plan = plan._replace(checksums=_with_declared(plan.checksums, upload))
     intent = PutIntent(request.bucket, upload.key, plan.size_bytes, "", {}, {}, {}, upload=upload.number, part=number)
     stored = store_body(worker, request, plan, intent)
-    headers: Headers = [("ETag", f'"{stored.etag}"'), ("Content-Length", "0")]
+    headers: Headers = [("ETag", f'"{stored.etag}"'), ("Content-Length", "0"), *written_encrypted(worker)]
     headers += [(CHECKSUM_ALGORITHMS[name].header, value) for name, value in stored.checksums.items()]
     return Reply(200, headers)
 
@@ -113,7 +115,7 @@ def complete_upload(worker: Worker, request: Request) -> Reply:
             if not left or refusal.code not in (CHANGED, "NoSuchUpload"):
                 raise
         else:
-            return _answer(request, stored.etag, completed.checksums)
+            return _answer(worker, request, stored.etag, completed.checksums)
     raise AssertionError("unreachable")
 
 
@@ -224,14 +226,16 @@ def _completed_before(worker: Worker, request: Request, listed: Sequence[ListedP
         manifest = index.uploads.manifest(row.manifest)
         etag = composed_etag([part.etag for part in listed])
         if manifest is not None and (manifest.token, manifest.etag, row.etag) == (named[1], etag, etag):
-            return _answer(request, etag, row.checksums)
+            return _answer(worker, request, etag, row.checksums)
     raise no_upload(request)
 
 
-def _answer(request: Request, etag: str, checksums: Mapping[str, str]) -> Reply:
+def _answer(worker: Worker, request: Request, etag: str, checksums: Mapping[str, str]) -> Reply:
     scheme = "https" if request.is_secure else "http"
     location = f"{scheme}://{request.headers.get('host', '')}{request.raw_path}"
-    return xml_reply(200, render_completed(location, request.bucket, key_of(request), etag, checksums))
+    reply = xml_reply(200, render_completed(location, request.bucket, key_of(request), etag, checksums))
+    reply.headers += upload_encrypted(worker)
+    return reply
 
 
 HANDLERS = {

@@ -39,7 +39,6 @@ CODES = {
     "GetBucketLifecycleConfiguration": "NoSuchLifecycleConfiguration",
     "GetBucketWebsite": "NoSuchWebsiteConfiguration",
     "GetBucketReplication": "ReplicationConfigurationNotFoundError",
-    "GetBucketEncryption": "ServerSideEncryptionConfigurationNotFoundError",
     "GetObjectLockConfiguration": "ObjectLockConfigurationNotFoundError",
     "GetBucketAnalyticsConfiguration": "NoSuchConfiguration",
     "GetBucketIntelligentTieringConfiguration": "NoSuchConfiguration",

@@ -19,6 +19,7 @@ from web.acl import object_acl
 from web.authorise import authorise, is_owner
 from web.body import plan_body
 from web.context import Request
+from web.encryption import stored_encrypted, written_encrypted
 from web.lookup import find_bucket, locate, no_bucket
 from web.manifest import part_checksums, part_range
 from web.object_content import LOOKUPS, damaged, open_content
@@ -43,7 +44,7 @@ def put(worker: Worker, request: Request) -> Reply:
     if request.query:
         refuse_version(request.query.get("versionId"))
     headers = request.headers
-    described = describe(headers)
+    described = describe(headers, worker.keyring.seals)
     plan = plan_body(request, worker.settings.max_request_bytes)
     key = key_of(request)
     bucket = find_bucket(worker, request)
@@ -63,7 +64,7 @@ def put(worker: Worker, request: Request) -> Reply:
         described.tags, acl, append_at=append_at,
     )  # fmt: skip
     stored = store_body(worker, request, plan, intent)
-    answer: Headers = [("ETag", f'"{stored.etag}"'), _EMPTY_LENGTH]
+    answer: Headers = [("ETag", f'"{stored.etag}"'), _EMPTY_LENGTH, *written_encrypted(worker)]
     if append_at >= 0:
         answer.append(("x-amz-object-size", str(append_at + plan.size_bytes)))
     elif stored.checksums:
@@ -111,7 +112,7 @@ def _answer(worker: Worker, request: Request, with_body: bool) -> Reply:
             authorise(worker, request)
         row = _row(worker, request, found)
         try:
-            reply, part = _described(worker, request, row)
+            reply, part = _described(worker, request, row, stored_encrypted(worker, found))
             if with_body and part is not None:
                 reply.body = open_content(worker, found, *part)
                 worker.metrics.bytes_out += part[1]
@@ -136,8 +137,8 @@ def _row(worker: Worker, request: Request, found: Located) -> ObjectRow:
     return found.object
 
 
-def _described(worker: Worker, request: Request, row: ObjectRow) -> tuple[Reply, Part | None]:
-    """The answer without its body, and the part of the object that the body is; None for no body.
+def _described(worker: Worker, request: Request, row: ObjectRow, encrypted: Headers) -> tuple[Reply, Part | None]:
+    """The answer without its body, and the part of the object that the body is; None for no body. `encrypted`: what it says of that.
 
     Raises: S3Error, FileNotFoundError if the object's manifest is gone (look the key up again).
     """
@@ -146,7 +147,7 @@ def _described(worker: Worker, request: Request, row: ObjectRow) -> tuple[Reply,
         raise S3Error("InvalidRequest", "The encryption parameters are not applicable to this object.")
     if evaluate_read(headers, row.etag, row.modified_ms) is not None:
         return _not_sent(request, row), None
-    answer = answer_headers(row, request.query)
+    answer = answer_headers(row, request.query) + encrypted
     if request.query and "partNumber" in request.query:
         return _one_part(worker, request, row, answer)
     wanted = headers.get("range")

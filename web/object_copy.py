@@ -20,6 +20,7 @@ from web.acl import object_acl
 from web.authorise import authorise_source
 from web.body import receive_document
 from web.context import Request
+from web.encryption import ENCRYPTION, stored_encrypted
 from web.lookup import need_bucket, no_bucket
 from web.object_content import LOOKUPS, checksum_of, damaged
 from web.object_headers import STORAGE_CLASS, WEBSITE_REDIRECT, Description, describe, refuse_unsigned
@@ -91,7 +92,7 @@ def _order(worker: Worker, request: Request) -> _Order:
     source = parse_copy_source(headers[COPY_SOURCE_HEADER])
     refuse_version(source.version_id)
     refuse_source_headers(headers)
-    described = describe(headers)
+    described = describe(headers, worker.keyring.seals)
     checksum = headers.get("x-amz-checksum-algorithm", "").strip().upper()
     if checksum and checksum not in CHECKSUM_ALGORITHMS:
         raise S3Error("InvalidRequest", "Value for x-amz-checksum-algorithm header is invalid.")
@@ -112,6 +113,9 @@ def _target(worker: Worker, request: Request, found: Located, order: _Order) -> 
     """The copy of what was found, as it is to be. Raises: S3Error; DamagedRecord, FileNotFoundError if it was moved (look again)."""
     row, headers = found.object, request.headers
     assert row is not None
+    if ENCRYPTION in headers and not stored_encrypted(worker, found):
+        # A copy is one more reference to the same bytes: what was stored in plaintext before the key was set would stay so.
+        raise S3Error("NotImplemented", "The source is not known to be encrypted on disk yet: upload it anew.", Header=ENCRYPTION)
     require_source(headers, row.etag, row.modified_ms)
     if row.size_bytes > SOURCE_MAX_BYTES:
         text = f"The specified copy source is larger than the maximum allowable size for a copy source: {SOURCE_MAX_BYTES}"
@@ -134,7 +138,7 @@ def _target(worker: Worker, request: Request, found: Located, order: _Order) -> 
 
 def _refuse_unchanged(headers: Mapping[str, str], row: ObjectRow, order: _Order) -> None:
     """Raises S3Error InvalidRequest for a copy of `row` onto itself that would change nothing."""
-    if order.new_metadata or order.new_tags or any(name in headers for name in _NOT_COPIED):
+    if order.new_metadata or order.new_tags or any(name in headers for name in (*_NOT_COPIED, ENCRYPTION)):
         return
     if not order.checksum or order.checksum in row.checksums:
         raise S3Error(
@@ -149,7 +153,9 @@ def _copied(worker: Worker, target: PutIntent, found: Located, source: CopySourc
     assert found.object is not None
     intent = CopyIntent(target, source.bucket, source.key, found.object.stamp)
     stored: Stored = worker.ask("metadata-journal", CopyObject(intent))
-    return xml_reply(200, render_copy_result(stored.etag, stored.modified_ms, target.checksums))
+    reply = xml_reply(200, render_copy_result(stored.etag, stored.modified_ms, target.checksums))
+    reply.headers += stored_encrypted(worker, found)
+    return reply
 
 
 HANDLERS = {

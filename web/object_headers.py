@@ -18,6 +18,7 @@ from fasterstore.s3.tags import parse_tagging_header
 from fasterstore.s3.xfs_signing import SCHEME as XFS_SCHEME
 from fasterstore.s3.xml import OWNER_ID
 from web.context import Request
+from web.encryption import ENCRYPTION, check_encryption
 from web.reply import Headers, http_date_of
 
 USER_METADATA_MAX_BYTES = 2 * 1024
@@ -83,8 +84,10 @@ class Description(NamedTuple):
 _NO_TAGS: dict[str, str] = {}
 
 
-def describe(headers: Mapping[str, str]) -> Description:
+def describe(headers: Mapping[str, str], seals: bool = False) -> Description:
     """What is kept of the headers of PutObject, CopyObject, CreateMultipartUpload, or of a form's fields; lower-case names.
+
+    `seals`: new records are encrypted on this node.
 
     Raises: S3Error NotImplemented; InvalidArgument for control characters or a name that is no header's; InvalidStorageClass;
     InvalidTag; InvalidRedirectLocation; InvalidRequest for an object lock; MetadataTooLarge.
@@ -116,17 +119,18 @@ def describe(headers: Mapping[str, str]) -> Description:
         raise S3Error("MetadataTooLarge", Size=str(system_bytes), MaxSizeAllowed=str(SYSTEM_METADATA_MAX_BYTES))
     if not special:
         return Description(system, user, _NO_TAGS, False)
-    refuse_unbuilt(headers)
+    refuse_unbuilt(headers, seals)
     _add_class_and_redirect(headers, system)
     tagging = headers.get("x-amz-tagging")
     tags = parse_tagging_header(tagging) if tagging else _NO_TAGS
     return Description(system, user, tags, any(name.startswith(_ACL_PREFIXES) for name in headers))
 
 
-def refuse_unbuilt(headers: Mapping[str, str]) -> None:
+def refuse_unbuilt(headers: Mapping[str, str], seals: bool = False) -> None:
     """Raises S3Error NotImplemented for a header that asks for what this node does not do, InvalidRequest for an object lock."""
+    check_encryption(headers, seals)
     for name in headers:
-        if not name.startswith("x-amz-"):
+        if not name.startswith("x-amz-") or name == ENCRYPTION:
             continue
         if name.startswith(_UNBUILT_PREFIXES) or name in _UNBUILT:
             raise S3Error("NotImplemented", Header=name)

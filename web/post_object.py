@@ -50,7 +50,7 @@ def post(worker: Worker, request: Request) -> Reply:
     fields = _with_filename(form)
     policy = _admit(worker, request, fields)
     need_bucket(worker, request)
-    describe(request.headers)
+    describe(request.headers, worker.keyring.seals)
     file = FormFile(worker, content_length)
     _receive_file(worker, reader, file, policy)
     request.bytes_in += reader.bytes_in - file.size_bytes

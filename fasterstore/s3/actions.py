@@ -50,7 +50,7 @@ _NOT_CONFIGURED = frozenset(
         "DeleteBucketInventoryConfiguration", "DeleteBucketLifecycle", "DeleteBucketMetadataConfiguration",
         "DeleteBucketMetadataTableConfiguration", "DeleteBucketMetricsConfiguration", "DeleteBucketReplication", "DeleteBucketWebsite",
         "DeleteObjectAnnotation", "GetBucketAbac", "GetBucketAccelerateConfiguration", "GetBucketAnalyticsConfiguration",
-        "GetBucketEncryption", "GetBucketIntelligentTieringConfiguration", "GetBucketInventoryConfiguration",
+        "GetBucketIntelligentTieringConfiguration", "GetBucketInventoryConfiguration",
         "GetBucketLifecycleConfiguration", "GetBucketLogging", "GetBucketMetadataConfiguration", "GetBucketMetadataTableConfiguration",
         "GetBucketMetricsConfiguration", "GetBucketNotificationConfiguration", "GetBucketReplication", "GetBucketRequestPayment",
         "GetBucketVersioning", "GetBucketWebsite", "GetObjectAnnotation", "GetObjectLegalHold", "GetObjectLockConfiguration",
@@ -63,7 +63,7 @@ _NOT_CONFIGURED = frozenset(
 _NOT_BUILT = frozenset(
     (
         "CreateBucketMetadataConfiguration", "CreateBucketMetadataTableConfiguration", "CreateSession", "GetObjectTorrent",
-        "ListDirectoryBuckets", "PutBucketAnalyticsConfiguration", "PutBucketEncryption", "PutBucketIntelligentTieringConfiguration",
+        "ListDirectoryBuckets", "PutBucketAnalyticsConfiguration", "PutBucketIntelligentTieringConfiguration",
         "PutBucketInventoryConfiguration", "PutBucketLifecycleConfiguration", "PutBucketMetricsConfiguration", "PutBucketReplication",
         "PutBucketWebsite", "PutObjectAnnotation", "PutObjectLegalHold", "PutObjectLockConfiguration", "PutObjectRetention",
         "RestoreObject", "SelectObjectContent", "UpdateBucketMetadataAnnotationTableConfiguration",

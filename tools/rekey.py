@@ -1,0 +1,120 @@
+"""The verb `rekey`: another master key, or another epoch key, for an encrypted data dir. Rewrites keys.json and nothing else.
+
+    1. FS_ENCRYPTION_KEY_BASE64 (old) and FS_ENCRYPTION_NEW_KEY_BASE64 or --new-key-file:  rekey             both open the data dir
+    2. the node may be started with either; give it the new one
+    3. FS_ENCRYPTION_KEY_BASE64 (new):                                                     rekey --finish    only the new one does
+
+Cut short anywhere, keys.json holds what it held before or what it was to hold; the same step may be taken again. The node is stopped
+meanwhile (this takes its lock). A new epoch key (--new-epoch) is for records written from then on; compaction brings older ones under it.
+A copy of the data dir from before still opens with the old master key: if that is known to others, such copies have to go too.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from fasterstore import settings
+from fasterstore.errors import StoreError
+from fasterstore.keyring import add_epoch, add_master_key, drop_other_master_keys
+from fasterstore.setting_values import key_base64
+from fasterstore.storage.datadir import DataDir, DirInUse, DirLock, open_datadir
+from fasterstore.storage.disk import Disk, RealDisk
+from fasterstore.storage.key_file import WrongMasterKey, master_key_id, write_key_file
+
+EXIT_REFUSED, EXIT_WRONG_SETTING = 1, 2
+NEW_KEY_NAME = "FS_ENCRYPTION_NEW_KEY_BASE64"
+_KEY_FILE_MAX_CHARS = 4096
+
+RandomBytes = Callable[[int], bytes]
+
+
+def main(environ: Mapping[str, str], *, new_key_file: Path | None, finish: bool, new_epoch: bool) -> int:
+    """Change the keys of the data dir at FS_DATA_DIR.
+
+    Args:
+        environ: as a node's, with FS_ENCRYPTION_KEY_BASE64, and FS_ENCRYPTION_NEW_KEY_BASE64 unless `new_key_file` names a file.
+        finish: drop every master key but the one given. new_epoch: make an epoch key instead.
+
+    Returns:
+        0; 1 after one line on stderr if the keys, the lock or the file refuse; 2 if a setting is wrong.
+    """
+    try:
+        node = settings.load(environ)
+        if node.encryption_key is None:
+            raise settings.SettingsError("FS_ENCRYPTION_KEY_BASE64 is not set: it must be a master key that opens the data dir")
+        if finish and new_epoch:
+            raise settings.SettingsError("--finish and --new-epoch are two steps")
+        new_key = None if finish or new_epoch else _new_key(environ, new_key_file)
+        if new_key == node.encryption_key:
+            raise settings.SettingsError("the new master key is the one in use")
+        if not os.path.isdir(node.data_dir):
+            raise settings.SettingsError(f"FS_DATA_DIR {node.data_dir}: there is no data dir")
+    except settings.SettingsError as error:
+        print(error, file=sys.stderr)
+        return EXIT_WRONG_SETTING
+    try:
+        lock = DirLock(node.data_dir).acquire(wait=False)
+        try:
+            print(change(RealDisk(), node.data_dir, node.encryption_key, new_key, finish=finish, random_bytes=os.urandom))
+        finally:
+            os.close(lock)
+    except DirInUse:
+        print(f"FS_DATA_DIR {node.data_dir}: a node serves this data dir; stop it first", file=sys.stderr)
+        return EXIT_REFUSED
+    except (StoreError, OSError) as error:
+        print(error, file=sys.stderr)
+        return EXIT_REFUSED
+    return 0
+
+
+def change(disk: Disk, path: str, master_key: bytes, new_key: bytes | None, *, finish: bool, random_bytes: RandomBytes) -> str:
+    """Take one step on the data dir at `path`, whose lock is held; return what there is to say.
+
+    Args: with `new_key` (32 bytes) it opens the data dir too from then on; with `finish` only `master_key` does; else a new epoch begins.
+    Raises: WrongMasterKey, UnsupportedFormat, OSError.
+    """
+    datadir = open_datadir(disk, path, random_bytes)
+    keys = datadir.keys
+    if not keys.wrapped:
+        raise WrongMasterKey(f"{path} is not encrypted yet: start the node with FS_ENCRYPTION_KEY_BASE64")
+    given = master_key_id(master_key)
+    if new_key is not None:
+        write_key_file(disk, datadir.keys_path, add_master_key(keys, master_key, new_key, random_bytes), keep_previous=True)
+        return f"master keys {given} and {master_key_id(new_key)} open {path}; start the node with the new one, then: rekey --finish"
+    if finish:
+        return _finish(disk, datadir, master_key, given)
+    changed = add_epoch(keys, master_key, random_bytes)
+    write_key_file(disk, datadir.keys_path, changed, keep_previous=True)
+    return f"epoch key {changed.epochs[-1]} seals new records of {path}"
+
+
+def _finish(disk: Disk, datadir: DataDir, master_key: bytes, given: str) -> str:
+    keys = datadir.keys
+    keys.under(master_key)
+    newest = keys.wrapped[-1].master_id
+    if given != newest:
+        raise WrongMasterKey(f"FS_ENCRYPTION_KEY_BASE64 is the old master key {given}; to finish, set the new one, {newest}")
+    # The copy beside it changes too: what is dropped must open neither.
+    write_key_file(disk, datadir.keys_path, drop_other_master_keys(keys, master_key), keep_previous=False)
+    return f"only master key {given} opens {datadir.path}"
+
+
+def _new_key(environ: Mapping[str, str], path: Path | None) -> bytes:
+    name, text = NEW_KEY_NAME, environ.get(NEW_KEY_NAME, "")
+    if path is not None:
+        if text:
+            raise settings.SettingsError(f"--new-key-file: {NEW_KEY_NAME} is set too; give only one of the two")
+        name = f"--new-key-file {path}"
+        try:
+            with path.open(encoding="ascii") as file:
+                text = file.read(_KEY_FILE_MAX_CHARS)
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not text"
+            raise settings.SettingsError(f"{name}: cannot be read ({reason})") from None
+    if not text:
+        raise settings.SettingsError(f"give the new master key by {NEW_KEY_NAME} or --new-key-file")
+    try:
+        return key_base64(text)
+    except ValueError:
+        raise settings.SettingsError(f"{name}: must be 32 bytes in base64, such as `openssl rand -base64 32` prints") from None
