@@ -11,6 +11,8 @@ import pytest
 from fasterstore.storage.key_file import master_key_id
 from tests.node import NodeEnded, node_environment
 
+pytestmark = pytest.mark.slow
+
 KEY, OTHER = bytes(range(32)), bytes(range(32, 64))
 MARKER = b"PLAINTEXT-MARKER-"
 BLOB_KEY_LINE = '"blob_id_key": "'
