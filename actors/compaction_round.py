@@ -4,6 +4,7 @@
     2  active segments full of dead bytes are sealed
     3  segments in which nothing lies are retired, then unlinked
     4  segments worth it are rewritten, best first: groups of records are copied into a region, synced, named; then retired and unlinked
+    5  with encryption on, so are those that hold plain records
 
 A step may be cut short anywhere: copies that were never named are dead bytes of their segment, a retired file that is still there is
 unlinked by the next round. A damaged record stays where it is, and so does its segment: nothing that cannot be read is given up.
@@ -21,9 +22,11 @@ from actors.messages import AbortExtent, BlobFoundDamaged, Refused
 from actors.runtime import NativeThread
 from fasterstore import compaction
 from fasterstore.errors import DamagedRecord
+from fasterstore.keyring import Keyring
 from fasterstore.metadata.index import IndexView
 from fasterstore.metadata.judge_space import Relocation
 from fasterstore.model import BlobRow, SegmentId, SegmentRow
+from fasterstore.storage.conversion import LargeConversion, must_convert, relocated_bytes
 from fasterstore.storage.disk import Disk
 from fasterstore.storage.open_segments import OpenSegments
 from fasterstore.storage.relocation import Copied, LargeCopy, Target, copy_together
@@ -53,6 +56,7 @@ class Tools(NamedTuple):
     segments: OpenSegments
     folder: str
     thread: NativeThread
+    keyring: Keyring
     timer: Callable[[], float]
     pace: Callable[[float], None]
 
@@ -76,6 +80,7 @@ class Round:
         self._retire({row.segment_id: row for row in rows}, compaction.empty_segments(rows))
         rows = self._tools.view.segments()
         victims = compaction.segments_to_rewrite(rows, self._target_bytes, any_age=self._any_age)
+        victims += self._plain_segments(rows, {row.segment_id for row in victims})
         self._state.segments_to_do = len(victims)
         self._state.segments_done = 0
         for row in victims:
@@ -104,13 +109,26 @@ class Round:
             # Told to the journal before the answer was given, and this stands behind it in the same mailbox: sealed when it answers.
             self._ask("metadata-journal", m.RetireSegments([]))
 
+    def _plain_segments(self, rows: list[SegmentRow], chosen: set[SegmentId]) -> list[SegmentRow]:
+        """Segments that hold plain records though new ones are encrypted. One life of the storage process writes one kind only."""
+        if not self._tools.keyring.seals or self._tools.keyring.all_sealed:
+            return []
+        found = []
+        for row in rows:
+            if row.sealed and not row.retired and row.live_bytes and row.segment_id not in chosen:
+                first = self._tools.view.blobs_in(row.segment_id, 0, 1)
+                if first and must_convert(first[0].location, self._tools.keyring):
+                    found.append(row)
+        return found
+
     # ---- rewriting ----
 
     def _rewrite(self, row: SegmentRow) -> None:
         after = 0
         while rows := self._tools.view.blobs_in(row.segment_id, after, BLOBS_READ):
             after = rows[-1].number
-            for group in compaction.groups([blob for blob in rows if not blob.damaged]):
+            sound = [blob for blob in rows if not blob.damaged]
+            for group in compaction.groups(sound, lambda place: relocated_bytes(place, self._tools.keyring)):
                 self._move(row, group)
 
     def _move(self, segment: SegmentRow, group: compaction.Group) -> None:
@@ -140,7 +158,7 @@ class Round:
         if len(group.rows) > 1 or group.length_bytes <= compaction.GROUP_BYTES:
             return tools.thread.run(self._copy_together, segment, group.rows, region)
         (row,) = group.rows
-        copy: LargeCopy = tools.thread.run(self._begin_large, segment, row, region)
+        copy = tools.thread.run(self._begin_large, segment, row, region)
         try:
             while True:
                 started = tools.timer()
@@ -153,9 +171,11 @@ class Round:
     def _copy_together(self, segment: SegmentRow, rows: list[BlobRow], region: m.RegionGranted) -> Copied:
         """In the native thread."""
         source = self._open(segment)
-        return copy_together(self._tools.disk, source, rows, self._target(region))
+        return copy_together(self._tools.disk, source, rows, self._target(region), self._tools.keyring)
 
-    def _begin_large(self, segment: SegmentRow, row: BlobRow, region: m.RegionGranted) -> LargeCopy:
+    def _begin_large(self, segment: SegmentRow, row: BlobRow, region: m.RegionGranted) -> LargeCopy | LargeConversion:
+        if must_convert(row.location, self._tools.keyring):
+            return LargeConversion(self._tools.disk, self._open(segment), row, self._target(region), self._tools.keyring)
         return LargeCopy(self._tools.disk, self._open(segment), row, self._target(region))
 
     def _open(self, segment: SegmentRow) -> int:

@@ -18,6 +18,7 @@ from actors.directory import Directory
 from actors.runtime import ActorDeadError, ActorFailure, Event, GeventActor, NativeThread, sleep, spawn
 from fasterstore.compaction import pause_secs
 from fasterstore.errors import DamagedRow, InvariantError, VolumeSuspect
+from fasterstore.keyring import NO_KEYS, Keyring
 from fasterstore.metadata.index import IndexView
 from fasterstore.storage.disk import Disk
 from fasterstore.storage.open_segments import OpenSegments
@@ -61,8 +62,10 @@ class Compactor(GeventActor):
         now_ms: Callable[[], int],
         monotonic: Callable[[], float],
         fatal: Callable[[str, bool], None],
+        keyring: Keyring = NO_KEYS,
     ) -> None:
         super().__init__()
+        self._keyring = keyring
         self._plan = plan
         self._directory = directory
         self._view = view
@@ -198,8 +201,9 @@ class Compactor(GeventActor):
 
     def _round(self, forget_before_ms: int, any_age: bool) -> Round:
         tools = Tools(
-            self._directory, self._view, self._disk, self._segments, self._segments_dir, self._thread, self._monotonic, self._pace
-        )
+            self._directory, self._view, self._disk, self._segments, self._segments_dir, self._thread, self._keyring, self._monotonic,
+            self._pace,
+        )  # fmt: skip
         return Round(
             tools, self.state, target_bytes=self._plan.segment_target_bytes, forget_before_ms=forget_before_ms, any_age=any_age
         )

@@ -7,11 +7,10 @@ implementation of a log-structured file system", 1992): old segments change litt
 themselves. The youngest must be half dead, unless a round was asked for or space is short.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from fasterstore.model import BlobRow, SegmentId, SegmentRow
-from fasterstore.storage.record import record_bytes
+from fasterstore.model import BlobLocation, BlobRow, SegmentId, SegmentRow
 from fasterstore.storage.segment import ALIGNMENT_BYTES, HEADER_BYTES
 
 GARBAGE_SHARE_MIN = 0.2
@@ -90,12 +89,12 @@ def segments_to_seal(active: Iterable[tuple[SegmentId, int]], live: dict[Segment
     return found
 
 
-def groups(rows: Iterable[BlobRow]) -> Iterator[Group]:
-    """Yield the blobs of one segment in groups, in the order in which they lie there."""
+def groups(rows: Iterable[BlobRow], copied_bytes: Callable[[BlobLocation], int]) -> Iterator[Group]:
+    """Yield the blobs of one segment in groups, in the order in which they lie there; `copied_bytes` tells what a record's copy takes."""
     held: list[BlobRow] = []
     length = 0
     for row in sorted(rows, key=lambda row: row.location.offset):
-        size_bytes = record_bytes(row.location.stored_bytes)
+        size_bytes = copied_bytes(row.location)
         if held and (length + size_bytes > GROUP_BYTES or len(held) == GROUP_BLOBS):
             yield Group(held, length)
             held, length = [], 0

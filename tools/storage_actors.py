@@ -166,6 +166,7 @@ class StorageActors:
             now_ms=self._now_ms,
             monotonic=self._monotonic,
             fatal=self._fatal,
+            keyring=self._keyring,
         )
         self._start_actor(ref, Compactor.name)
 

@@ -1,7 +1,8 @@
 """Copying records from one segment to another: read, verified against the row that names them, written as they are.
 
-A relocation keeps record id and stored bytes, so a copy is a record like any other wherever it lies. A record that fails its checksum is
-never copied. Blocking; for a native thread, a step at a time. Nothing here decides where a copy goes, or that it counts: segment-writer
+A relocation keeps record id and stored bytes, so a copy is a record like any other wherever it lies; except that a record which is not in
+the current form (plain, or sealed under an older epoch key) is made anew in it on the way. A record that fails its checksum is never
+copied. Blocking; for a native thread, a step at a time. Nothing here decides where a copy goes, or that it counts: segment-writer
 gives the place and syncs it, the journal names it.
 """
 
@@ -9,6 +10,7 @@ import errno
 from typing import NamedTuple
 
 from fasterstore.errors import DamagedRecord
+from fasterstore.keyring import Keyring
 from fasterstore.model import BlobLocation, BlobRow, SegmentId
 from fasterstore.storage.disk import Buffer, Disk
 from fasterstore.storage.record import (
@@ -17,10 +19,12 @@ from fasterstore.storage.record import (
     check_header,
     record_bytes,
     table_bytes,
+    unpack_header,
     verify_chunk,
     verify_record,
     verify_table,
 )
+from fasterstore.storage.sealed_record import reencode
 
 WINDOW_BYTES = 4 * CHUNK_BYTES
 
@@ -40,7 +44,7 @@ class Copied(NamedTuple):
     damaged: list[tuple[BlobRow, str]]
 
 
-def copy_together(disk: Disk, source_fd: int, rows: list[BlobRow], target: Target) -> Copied:
+def copy_together(disk: Disk, source_fd: int, rows: list[BlobRow], target: Target, keyring: Keyring) -> Copied:
     """Copy whole records one behind the other, with one write. Raises OSError (but not EIO of a read: that record is damaged)."""
     copied = Copied([], [])
     buffers: list[Buffer] = []
@@ -50,9 +54,14 @@ def copy_together(disk: Disk, source_fd: int, rows: list[BlobRow], target: Targe
         try:
             record = read(disk, source_fd, record_bytes(place.stored_bytes), place.offset)
             verify_record(record, place)
+            converted = reencode(record, keyring)
         except DamagedRecord as error:
             copied.damaged.append((row, error.detail))
             continue
+        if converted is not None:
+            record = converted
+            header = unpack_header(record)
+            place = place._replace(stored_bytes=header.stored_bytes, record_id=header.record_id)
         buffers.append(record)
         copied.blobs.append((row, place._replace(segment_id=target.segment_id, offset=offset)))
         offset += len(record)

@@ -22,6 +22,10 @@ def chosen(rows, **how):
     return [row.segment_id for row in compaction.segments_to_rewrite(rows, TARGET, any_age=how.get("any_age", True))]
 
 
+def size_of(place):
+    return record_bytes(place.stored_bytes)
+
+
 def blob(number, offset, size_bytes):
     return BlobRow(number, bytes(32), 1, BlobLocation(1, offset, size_bytes, size_bytes, bytes(16)))
 
@@ -84,13 +88,13 @@ def test_groups_hold_every_blob_once_in_the_order_of_the_file_and_no_more_than_i
         rows.append(blob(number, offset, rng.choice((10, 4096, 300_000, 5 * MIB))))
         offset += record_bytes(rows[-1].location.stored_bytes)
     shuffled = rng.sample(rows, len(rows))
-    made = list(compaction.groups(shuffled))
+    made = list(compaction.groups(shuffled, size_of))
     assert [row for group in made for row in group.rows] == rows
     for group in made:
         assert group.length_bytes == sum(record_bytes(row.location.stored_bytes) for row in group.rows)
         assert len(group.rows) <= compaction.GROUP_BLOBS
         assert len(group.rows) == 1 or group.length_bytes <= compaction.GROUP_BYTES
-    assert list(compaction.groups([])) == []
+    assert list(compaction.groups([], size_of)) == []
 
 
 @pytest.mark.parametrize(

@@ -159,3 +159,26 @@ def test_an_upload_that_is_broken_off_gives_its_blocks_back(tmp_path):
         while segment_bytes(node.data_dir) > before + 2_000_000 and time.monotonic() < deadline:
             time.sleep(0.05)
         assert segment_bytes(node.data_dir) <= before + 2_000_000
+
+
+def test_what_was_stored_before_encryption_is_encrypted_by_a_round(tmp_path):
+    marker = b"plaintext-that-must-go-"
+    bodies = {f"k{size}": (marker * (size // len(marker) + 1))[:size] for size in (100, 5000, 60_000, 300_000, 2_500_000)}
+    with RunningNode(tmp_path / "data", QUICK, workers=1).start() as node:
+        client = node.client()
+        client.send("PUT", "/box")
+        for key, body in bodies.items():
+            assert client.send("PUT", f"/box/{key}", body=body).status_code == 200
+        node.stop()
+        node.settings["FS_ENCRYPTION_KEY_BASE64"] = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+        node.start()
+        client = node.client()
+        check_all(client, bodies)
+        assert any(marker in path.read_bytes() for path in (node.data_dir / "segments").iterdir())
+        compact(client)
+        assert not any(marker in path.read_bytes() for path in (node.data_dir / "segments").iterdir())
+        check_all(client, bodies)
+        assert compact(client)["last_round"]["moved_bytes"] == 0
+        node.kill()
+        node.start()
+        check_all(node.client(), bodies)

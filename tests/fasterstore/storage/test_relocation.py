@@ -5,6 +5,7 @@ import errno
 import pytest
 
 from fasterstore.errors import DamagedRecord
+from fasterstore.keyring import NO_KEYS
 from fasterstore.model import BlobLocation, BlobRow
 from fasterstore.storage import record
 from fasterstore.storage.memory_disk import MemoryDisk
@@ -41,7 +42,7 @@ class Files:
 
 def test_copies_lie_one_behind_the_other_and_are_the_same_records():
     files = Files(BODIES)
-    copied = copy_together(files.disk, files.source, files.rows, files.target)
+    copied = copy_together(files.disk, files.source, files.rows, files.target, NO_KEYS)
     assert copied.damaged == []
     offset = 4096
     for (row, new), body in zip(copied.blobs, BODIES, strict=True):
@@ -55,7 +56,7 @@ def test_copies_lie_one_behind_the_other_and_are_the_same_records():
 def test_a_record_that_fails_its_checksum_is_left_out_and_its_neighbours_are_not(position):
     files = Files(BODIES)
     files.flip(files.rows[2], position)
-    copied = copy_together(files.disk, files.source, files.rows, files.target)
+    copied = copy_together(files.disk, files.source, files.rows, files.target, NO_KEYS)
     assert [row.number for row, _reason in copied.damaged] == [3]
     assert [row.number for row, _new in copied.blobs] == [1, 2, 4]
     for row, new in copied.blobs:
@@ -65,10 +66,10 @@ def test_a_record_that_fails_its_checksum_is_left_out_and_its_neighbours_are_not
 def test_a_record_that_the_disk_cannot_read_is_damaged_and_a_write_that_fails_is_an_error():
     files = Files(BODIES)
     files.disk.fail_next("pread", errno.EIO, after=1)
-    assert [row.number for row, _ in copy_together(files.disk, files.source, files.rows, files.target).damaged] == [2]
+    assert [row.number for row, _ in copy_together(files.disk, files.source, files.rows, files.target, NO_KEYS).damaged] == [2]
     files.disk.fail_next("pwritev", errno.EIO)
     with pytest.raises(OSError):
-        copy_together(files.disk, files.source, files.rows, files.target)
+        copy_together(files.disk, files.source, files.rows, files.target, NO_KEYS)
 
 
 def copy_large(files):
