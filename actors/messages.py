@@ -77,7 +77,8 @@ class Done(NamedTuple):
 class PutObject(NamedTuple):
     """Ask, web -> segment-writer: store `body` (at most 64 KiB) and commit. Reply: Stored or Refused.
 
-    `blob_id` is the 32-byte keyed BLAKE3 of `body`. `must_append` is set by the journal when a claimed blob had gone.
+    `blob_id` is the 32-byte keyed BLAKE3 of `body`. `must_append` is set by the journal when a claimed blob had gone, and by web for a
+    body that is like no other.
     """
 
     intent: PutIntent

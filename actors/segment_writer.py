@@ -191,7 +191,7 @@ class SegmentWriter(GeventActor):
         candidates: list[tuple[Envelope, BlobRow, bytes]] = []
         for envelope, found in zip(envelopes, self._find_all([envelope.message for envelope in envelopes]), strict=True):
             put = envelope.message
-            if len(put.body) != put.intent.size_bytes:
+            if len(put.body) != put.intent.size_bytes + put.intent.overhead_bytes:
                 envelope.reply(m.Refused("StorageFailure", "the body is not as long as its intent says"))
                 continue
             if not put.body:

@@ -94,11 +94,16 @@ def new_checksum(name: str) -> Any:
     raise KeyError(name)
 
 
+def checksum_text(running: Any) -> str:
+    """What a checksum made by `new_checksum` stands at, big-endian, in base64."""
+    return b64encode(running.digest()).decode("ascii")
+
+
 def checksum_base64(name: str, body: Buffer) -> str:
     """The checksum called `name` (a key of CHECKSUM_ALGORITHMS; KeyError otherwise) of `body`, big-endian, in base64."""
     running = new_checksum(name)
     running.update(body)
-    return b64encode(running.digest()).decode("ascii")
+    return checksum_text(running)
 
 
 def blob_id_of(body: Buffer, blob_key: bytes) -> bytes:
@@ -172,5 +177,5 @@ class BodyDigests:
             self._md5.hexdigest(),
             self._blake3.digest(),
             None if self._sha256 is None else self._sha256.hexdigest(),
-            {name: b64encode(running.digest()).decode("ascii") for name, running in self._checksums.items()},
+            {name: checksum_text(running) for name, running in self._checksums.items()},
         )

@@ -90,8 +90,9 @@ class ObjectRow(NamedTuple):
     """The current version of one key.
 
     `etag` is lower-case hex without quotes. `system` maps lower-case header names (content-type, cache-control, content-disposition,
-    content-encoding, content-language, expires) to values as sent; `user` maps names without `x-amz-meta-`. `checksums` maps an
-    algorithm's name (CRC32, CRC32C, CRC64NVME, SHA1, SHA256) to its base64, with `-N` behind it if it is composed of N parts' checksums.
+    content-encoding, content-language, expires) to values as sent, and `customer_key.CHECK_NAME` to what a customer's key is known by;
+    `user` maps names without `x-amz-meta-`. `checksums` maps an algorithm's name (CRC32, CRC32C, CRC64NVME, SHA1, SHA256) to its base64,
+    with `-N` behind it if it is composed of N parts' checksums.
     `stamp` is the hybrid clock's value, `origin` the node id. The bytes are one blob, or the parts of a manifest, or none.
     `tags` maps names to values; `acl` is the canned ACL's name, "" for private.
     """
@@ -111,7 +112,10 @@ class ObjectRow(NamedTuple):
 
 
 class Slice(NamedTuple):
-    """A piece of a blob: `length` bytes from `first`, both in bytes of the plaintext."""
+    """A piece of a blob: `length` bytes from `first`, both in bytes of the plaintext.
+
+    Of a blob that is sealed under a customer's key (`sealed_body.py`) they count what is inside: only whole such blobs become parts.
+    """
 
     blob: BlobNumber
     first: int
@@ -186,7 +190,8 @@ class PutIntent(NamedTuple):
 
     `if_match` / `if_none_match` are the raw header values or None. `create_bucket`: make the bucket in the same batch if it is missing.
     With `upload` these bytes become part number `part` of that open upload instead of an object; with `append_at` >= 0 they are added to
-    the object that is so many bytes long now.
+    the object that is so many bytes long now. `size_bytes` is what clients see of the body; what is stored of it is `overhead_bytes`
+    longer: 0, unless it is sealed under a customer's key. Such a body is like no other, and dedup does not look for one.
     """
 
     bucket: str
@@ -204,6 +209,7 @@ class PutIntent(NamedTuple):
     upload: ManifestNumber = NO_MANIFEST
     part: int = 0
     append_at: int = -1
+    overhead_bytes: int = 0
 
 
 class UploadIntent(NamedTuple):

@@ -49,15 +49,18 @@ from web.worker import Worker
 logger = logging.getLogger(__name__)
 
 
-def open_blob(worker: Worker, blob: BlobRow, file_uuid: bytes, first: int, length: int) -> "Sequence[bytes | memoryview] | StreamedBody":
+def open_blob(
+    worker: Worker, blob: BlobRow, file_uuid: bytes, first: int, length: int, keep: bool = True
+) -> "Sequence[bytes | memoryview] | StreamedBody":
     """The bytes `first` .. `first + length` of a blob, as the body of an answer.
 
-    Args: `file_uuid`, 16 bytes, of the segment file that the row names; `first` and `length` in bytes, inside the blob.
+    Args: `file_uuid`, 16 bytes, of the segment file that the row names; `first` and `length` in bytes, inside the blob; `keep`, whether the
+    cache may hold the blob.
     Raises: FileNotFoundError, DamagedRecord (see above), OSError.
     """
     location = blob.location
     settings = worker.settings
-    cacheable = worker.cache is not None and location.plaintext_bytes <= settings.cache_object_max_bytes
+    cacheable = keep and worker.cache is not None and location.plaintext_bytes <= settings.cache_object_max_bytes
     if cacheable:
         kept = worker.cache.get(blob.number)  # type: ignore[union-attr]
         if kept is not None:

@@ -2,7 +2,8 @@
 
 A small one is collected in memory. A larger one goes into a file without a name on the data dir's file system, and from there takes the
 way of every upload, so its bytes are written twice: what stands behind the file in a form (a submit button, say) cannot be known
-before it is read, and nothing shorter would be right for every form. Nothing of it survives the request or a crash.
+before it is read, and nothing shorter would be right for every form. Nothing of it survives the request or a crash, and what is to be
+encrypted, under a customer's key or the node's, is not written in plain even for that time.
 """
 
 import logging
@@ -13,6 +14,7 @@ from io import BytesIO
 from actors.runtime import offload
 from fasterstore.model import SMALL_BODY_MAX_BYTES
 from fasterstore.s3.errors import from_store
+from fasterstore.scratch_cipher import KEY_BYTES, ScratchCipher
 from fasterstore.storage.disk import NO_SPACE, Disk
 from web.context import BodyInput
 from web.upload import WRITE_BACK_BYTES
@@ -24,13 +26,14 @@ logger = logging.getLogger(__name__)
 class _Spool:
     """An unnamed file, open while anybody holds this object: a native thread may be writing when its request has gone."""
 
-    __slots__ = ("_disk", "_written_back", "fd")
+    __slots__ = ("_cipher", "_disk", "_written_back", "fd")
 
-    def __init__(self, disk: Disk, folder: str) -> None:
+    def __init__(self, disk: Disk, folder: str, is_secret: bool) -> None:
         """Raises: OSError."""
         with tempfile.TemporaryFile(dir=folder) as unnamed:
             self.fd = os.dup(unnamed.fileno())
         self._disk = disk
+        self._cipher = ScratchCipher(os.urandom(KEY_BYTES)) if is_secret else None
         self._written_back = 0
 
     def __del__(self) -> None:
@@ -38,8 +41,8 @@ class _Spool:
             self._disk.close(self.fd)
 
     def write(self, data: bytes | bytearray, offset: int) -> None:
-        """Raises: OSError."""
-        self._disk.pwrite(self.fd, data, offset)
+        """In order. Raises: OSError."""
+        self._disk.pwrite(self.fd, data if self._cipher is None else self._cipher.encrypt(data), offset)
         # Its pages must not pile up: a sync of somebody's small record would wait behind them.
         end = offset + len(data)
         if end - self._written_back >= WRITE_BACK_BYTES:
@@ -47,8 +50,9 @@ class _Spool:
             self._written_back = end
 
     def read(self, size: int, offset: int) -> bytes:
-        """Raises: OSError."""
-        return self._disk.pread(self.fd, size, offset)
+        """In order. Raises: OSError."""
+        data = self._disk.pread(self.fd, size, offset)
+        return data if self._cipher is None else self._cipher.decrypt(data)
 
 
 class _SpoolInput:
@@ -73,12 +77,13 @@ class _SpoolInput:
 class FormFile:
     """Takes the bytes of one file, then gives them back."""
 
-    __slots__ = ("_disk", "_folder", "_memory", "_memory_max", "_need_free_bytes", "_spool", "size_bytes")
+    __slots__ = ("_disk", "_folder", "_is_secret", "_memory", "_memory_max", "_need_free_bytes", "_spool", "size_bytes")
 
-    def __init__(self, worker: Worker, room_bytes: int) -> None:
-        """`room_bytes`: at most so many bytes will come."""
+    def __init__(self, worker: Worker, room_bytes: int, is_secret: bool = False) -> None:
+        """`room_bytes`: at most so many bytes will come; `is_secret`: none of them may lie on the disk in plain."""
         self._disk = worker.disk
         self._folder = os.path.dirname(worker.segments_dir)
+        self._is_secret = is_secret
         self._memory = bytearray()
         self._memory_max = max(SMALL_BODY_MAX_BYTES, worker.settings.small_object_threshold_bytes)
         # Once here and once as a record.
@@ -110,7 +115,7 @@ class FormFile:
             if self._spool is None:
                 if self._disk.free_bytes(self._folder) < self._need_free_bytes:
                     return OSError(min(NO_SPACE), "there is no room for it twice")
-                spool = _Spool(self._disk, self._folder)
+                spool = _Spool(self._disk, self._folder, self._is_secret)
                 spool.write(self._memory, 0)
                 self._spool, self._memory = spool, bytearray()
             self._spool.write(piece, self.size_bytes)

@@ -12,6 +12,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 
 from actors.messages import BlobFoundDamaged
 from actors.runtime import sleep
+from fasterstore.customer_key import CustomerKey
 from fasterstore.errors import DamagedRecord
 from fasterstore.metadata.index import IndexView
 from fasterstore.metadata.multipart import cut
@@ -21,6 +22,7 @@ from fasterstore.s3.errors import S3Error, from_store
 from web.download import UNBROKEN_PIECES, open_blob
 from web.regions import FileRegion, Piece
 from web.streamed_body import StreamedBody
+from web.unsealing import open_sealed_blob
 from web.worker import Worker
 
 logger = logging.getLogger(__name__)
@@ -36,19 +38,20 @@ _RECONNECT_POLL_SECS = 0.05
 Body = Sequence[bytes | memoryview] | StreamedBody
 
 
-def open_manifest(worker: Worker, row: ObjectRow, first: int, length: int) -> Body:
+def open_manifest(worker: Worker, row: ObjectRow, first: int, length: int, key: CustomerKey | None = None) -> Body:
     """The bytes `first` .. `first + length` of an object made of parts, as the body of an answer.
 
-    Args: `row`, whose `manifest` is not 0; `first` and `length` in bytes, inside the object. What comes first has been verified when this
-    returns. Raises: FileNotFoundError if the manifest is gone (look the key up again); S3Error InternalError if the first piece is
-    damaged (logged, counted and told to the journal already), ServiceUnavailable while there is no index.
+    Args: `row`, whose `manifest` is not 0; `first` and `length` in bytes, inside the object; `key`, the customer's under which it is
+    sealed, if it is. What comes first has been verified when this returns. Raises: FileNotFoundError if the manifest is gone (look the
+    key up again); S3Error InternalError if the first piece is damaged (logged, counted and told to the journal already),
+    ServiceUnavailable while there is no index.
     """
-    return open_range(worker, row, first, length) if length else ()
+    return open_range(worker, row, first, length, key) if length else ()
 
 
-def open_range(worker: Worker, row: ObjectRow, first: int, length: int) -> Body:
+def open_range(worker: Worker, row: ObjectRow, first: int, length: int, key: CustomerKey | None = None) -> Body:
     """The same for any object that has bytes, and at least one of them."""
-    reader = PieceReader(worker)
+    reader = PieceReader(worker, key)
     pieces = reader.pieces_of(row, first, length)
     head = next(pieces)
     try:
@@ -56,6 +59,18 @@ def open_range(worker: Worker, row: ObjectRow, first: int, length: int) -> Body:
     except DamagedRecord:
         raise from_store("DamagedRecord") from None
     return body if head.length == length else ManifestBody(reader, body, pieces)
+
+
+def verified_pieces(
+    worker: Worker, row: ObjectRow, first: int, length: int, key: CustomerKey | None = None
+) -> Generator[bytes | memoryview, None, None]:
+    """The same for whoever reads the bytes here; of none, if `length` is 0. Raises also on the way: see StreamedBody."""
+    body = open_range(worker, row, first, length, key) if length else ()
+    try:
+        yield from body
+    finally:
+        if isinstance(body, StreamedBody):
+            body.close()
 
 
 def part_range(worker: Worker, row: ObjectRow, part_number: int) -> tuple[int, int, int]:
@@ -130,9 +145,11 @@ def need_map(index: IndexView, row: ObjectRow) -> PartMap:
 class PieceReader:
     """Opens pieces of blobs for one answer, under the index with which that answer began."""
 
-    def __init__(self, worker: Worker) -> None:
-        """Raises S3Error ServiceUnavailable while there is no index."""
+    def __init__(self, worker: Worker, key: CustomerKey | None = None) -> None:
+        """`key`: the customer's under which every blob of the object is sealed. Raises S3Error ServiceUnavailable while there is no
+        index."""
         self._worker = worker
+        self._key = key
         self._index_uuid = worker.reader().identity()
 
     def pieces_of(self, row: ObjectRow, first: int, length: int) -> Iterator[Slice]:
@@ -170,6 +187,8 @@ class PieceReader:
             if placed is None:
                 raise FileNotFoundError(f"blob {piece.blob} is gone")
             try:
+                if self._key is not None:
+                    return open_sealed_blob(worker, placed.blob, placed.file_uuid, self._key, piece.first, piece.length)
                 return open_blob(worker, placed.blob, placed.file_uuid, piece.first, piece.length)
             except (DamagedRecord, FileNotFoundError) as error:
                 tries += 1

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from actors.messages import AbortUpload, CompleteUpload, CreateUpload, Stored, UploadMade
 from actors.runtime import offload, sleep
+from fasterstore.customer_key import CHECK_NAME, CustomerKey
 from fasterstore.digests import CHECKSUM_ALGORITHMS
 from fasterstore.metadata.multipart import (
     PART_MAX_BYTES,
@@ -29,16 +30,18 @@ from fasterstore.s3.checksums import CHECKSUM_HEADERS, COMPOSITE, ChecksumReques
 from fasterstore.s3.composite import checksum_choice
 from fasterstore.s3.errors import S3Error
 from fasterstore.s3.multipart_xml import parse_complete, render_completed, render_initiated
+from fasterstore.s3.sse_c import key_headers
 from fasterstore.s3.xml_reader import LARGE_DOCUMENT_MAX_BYTES
 from web.acl import object_acl
 from web.body import DOCUMENT_MAX_BYTES, plan_body, receive_document
 from web.context import Request
-from web.encryption import upload_encrypted, written_encrypted
+from web.customer_key import key_of_part, key_to_complete, key_to_repeat, key_to_seal, sealed_system, written_headers
+from web.encryption import upload_encrypted
 from web.lookup import need_bucket
 from web.object_headers import describe, refuse_unbuilt, refuse_unsigned
 from web.object_version import key_of
 from web.reply import Headers, Reply, xml_reply
-from web.upload import store_body
+from web.sealing import store
 from web.worker import Worker
 
 LOOKS = 3
@@ -62,14 +65,16 @@ def create(worker: Worker, request: Request) -> Reply:
     if described.tags:
         refuse_unsigned(request, "set tags")
     acl = object_acl(request, bucket) if described.has_acl else ""
+    customer_key = key_to_seal(worker, request) if described.has_key else None
+    system = described.system if customer_key is None else sealed_system(described.system, customer_key)
     algorithm, checksum_type = checksum_choice(request.headers)
     receive_document(request, worker.blob_key)
     key = key_of(request)
     token = os.urandom(_TOKEN_BYTES).hex()
-    intent = UploadIntent(request.bucket, key, token, described.system, described.user, described.tags, acl, algorithm, checksum_type)
+    intent = UploadIntent(request.bucket, key, token, system, described.user, described.tags, acl, algorithm, checksum_type)
     made: UploadMade = worker.ask("metadata-journal", CreateUpload(intent))
     reply = xml_reply(200, render_initiated(request.bucket, key, upload_id(made.number, token)))
-    reply.headers += written_encrypted(worker)
+    reply.headers += written_headers(worker, customer_key)
     if algorithm:
         reply.headers += (("x-amz-checksum-algorithm", algorithm), ("x-amz-checksum-type", checksum_type))
     return reply
@@ -81,11 +86,12 @@ def upload_part(worker: Worker, request: Request) -> Reply:
     number = part_number(request)
     upload = open_upload(worker, request)
     refuse_unbuilt(request.headers)
+    customer_key = key_of_part(worker, request, upload)
     plan = plan_body(request, min(worker.settings.max_request_bytes, PART_MAX_BYTES))
     plan = plan._replace(checksums=_with_declared(plan.checksums, upload))
     intent = PutIntent(request.bucket, upload.key, plan.size_bytes, "", {}, {}, {}, upload=upload.number, part=number)
-    stored = store_body(worker, request, plan, intent)
-    headers: Headers = [("ETag", f'"{stored.etag}"'), ("Content-Length", "0"), *written_encrypted(worker)]
+    stored = store(worker, request, plan, intent, customer_key)
+    headers: Headers = [("ETag", f'"{stored.etag}"'), ("Content-Length", "0"), *written_headers(worker, customer_key)]
     headers += [(CHECKSUM_ALGORITHMS[name].header, value) for name, value in stored.checksums.items()]
     return Reply(200, headers)
 
@@ -103,6 +109,7 @@ def complete_upload(worker: Worker, request: Request) -> Reply:
         upload = find_upload(worker, request)
         if upload is None:
             return _completed_before(worker, request, listed)
+        customer_key = key_to_complete(worker, request, upload)
         completed = _completed(worker, upload, listed, checks)
         intent = CompleteIntent(
             request.bucket, upload.key, upload.number, upload.version, completed.part_map, completed.etag, completed.checksums,
@@ -115,7 +122,8 @@ def complete_upload(worker: Worker, request: Request) -> Reply:
             if not left or refusal.code not in (CHANGED, "NoSuchUpload"):
                 raise
         else:
-            return _answer(worker, request, stored.etag, completed.checksums)
+            told = _encryption_told(worker, upload.system, customer_key)
+            return _answer(request, stored.etag, completed.checksums, told)
     raise AssertionError("unreachable")
 
 
@@ -226,15 +234,23 @@ def _completed_before(worker: Worker, request: Request, listed: Sequence[ListedP
         manifest = index.uploads.manifest(row.manifest)
         etag = composed_etag([part.etag for part in listed])
         if manifest is not None and (manifest.token, manifest.etag, row.etag) == (named[1], etag, etag):
-            return _answer(worker, request, etag, row.checksums)
+            told = _encryption_told(worker, row.system, key_to_repeat(worker, request, row))
+            return _answer(request, etag, row.checksums, told)
     raise no_upload(request)
 
 
-def _answer(worker: Worker, request: Request, etag: str, checksums: Mapping[str, str]) -> Reply:
+def _encryption_told(worker: Worker, system: Mapping[str, str], customer_key: CustomerKey | None) -> Headers:
+    """What is said of the encryption of an upload, or an object, with that system metadata; `customer_key` is the key that was sent."""
+    if customer_key is not None:
+        return key_headers(customer_key)
+    return [] if CHECK_NAME in system else upload_encrypted(worker)
+
+
+def _answer(request: Request, etag: str, checksums: Mapping[str, str], encryption: Headers) -> Reply:
     scheme = "https" if request.is_secure else "http"
     location = f"{scheme}://{request.headers.get('host', '')}{request.raw_path}"
     reply = xml_reply(200, render_completed(location, request.bucket, key_of(request), etag, checksums))
-    reply.headers += upload_encrypted(worker)
+    reply.headers += encryption
     return reply
 
 

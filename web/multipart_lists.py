@@ -9,7 +9,9 @@ from fasterstore.model import PARTS_MAX, UploadRow
 from fasterstore.s3.errors import S3Error
 from fasterstore.s3.listing_query import PAGE_MAX_KEYS, parse_int32
 from fasterstore.s3.multipart_xml import PartsPage, UploadsQuery, render_parts, render_uploads
+from fasterstore.s3.sse_c import key_headers
 from web.context import Request
+from web.customer_key import key_to_list
 from web.lookup import need_bucket
 from web.multipart import open_upload
 from web.reply import Reply, xml_reply
@@ -23,9 +25,13 @@ def list_parts(worker: Worker, request: Request) -> Reply:
     max_parts = _page_size(request, "max-parts")
     marker = min(_count(request, "part-number-marker", 0), PARTS_MAX)
     upload = open_upload(worker, request)
+    customer_key = key_to_list(worker, request, upload)
     rows = worker.reader().uploads.parts_after(upload.number, marker, max_parts + 1) if max_parts else []
     page = PartsPage(rows[:max_parts], marker, max_parts, len(rows) > max_parts)
-    return xml_reply(200, render_parts(request.bucket, upload, page))
+    reply = xml_reply(200, render_parts(request.bucket, upload, page))
+    if customer_key is not None:
+        reply.headers += key_headers(customer_key)
+    return reply
 
 
 def list_multipart_uploads(worker: Worker, request: Request) -> Reply:

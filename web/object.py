@@ -5,6 +5,7 @@ Source: S3 API pages of the four actions.
 """
 
 from actors.messages import DeleteObject
+from fasterstore.customer_key import CHECK_NAME, without_check
 from fasterstore.errors import DamagedRecord
 from fasterstore.metadata.index import Located
 from fasterstore.metadata.multipart import OBJECT_MAX_BYTES, check_part_number
@@ -14,23 +15,24 @@ from fasterstore.s3.conditions import NOT_MODIFIED, evaluate_read, exact_size, e
 from fasterstore.s3.errors import S3Error, from_store
 from fasterstore.s3.names import validate_bucket
 from fasterstore.s3.ranges import content_range, parse_range
+from fasterstore.s3.sse_c import key_headers
 from fasterstore.s3.xfs_signing import SCHEME as XFS_SCHEME
 from web.acl import object_acl
 from web.authorise import authorise, is_owner
 from web.body import plan_body
 from web.context import Request
-from web.encryption import stored_encrypted, written_encrypted
+from web.customer_key import key_of_object, key_to_seal, refuse_other_key, sealed_system, written_headers
+from web.encryption import stored_encrypted
 from web.lookup import find_bucket, locate, no_bucket
 from web.manifest import part_checksums, part_range
 from web.object_content import LOOKUPS, damaged, open_content
 from web.object_headers import OVERRIDES, answer_headers, checksum_headers, describe, refuse_unsigned
 from web.object_version import key_of, no_key, refuse_version
 from web.reply import Headers, Reply
-from web.upload import store_body
+from web.sealing import store
 from web.worker import Worker
 
 APPEND_HEADER = "x-amz-write-offset-bytes"
-_NOT_ENCRYPTED = "x-amz-server-side-encryption-customer-algorithm"
 _EMPTY_LENGTH = ("Content-Length", "0")
 _OFFSET_CHARS = 19
 
@@ -55,16 +57,23 @@ def put(worker: Worker, request: Request) -> Reply:
     if described.tags:
         refuse_unsigned(request, "set tags")
     acl = object_acl(request, bucket) if described.has_acl else ""
+    customer_key = key_to_seal(worker, request) if described.has_key else None
+    system = described.system if customer_key is None else sealed_system(described.system, customer_key)
     if_match, if_none_match, append_at = headers.get("if-match"), headers.get("if-none-match"), -1
     if if_match is not None or if_none_match is not None or APPEND_HEADER in headers:
         append_at = _offset(headers.get(APPEND_HEADER))
-        _refuse_early(request, locate(worker, request).object, append_at, plan.size_bytes)
+        current = locate(worker, request).object
+        _refuse_early(request, current, append_at, plan.size_bytes)
+        if append_at >= 0 and current is not None:
+            refuse_other_key(current, customer_key)
+            if customer_key is not None:
+                system = system | {CHECK_NAME: current.system[CHECK_NAME]}
     intent = PutIntent(
-        request.bucket, key, plan.size_bytes, "", described.system, described.user, {}, if_match, if_none_match, bucket is None,
+        request.bucket, key, plan.size_bytes, "", system, described.user, {}, if_match, if_none_match, bucket is None,
         described.tags, acl, append_at=append_at,
     )  # fmt: skip
-    stored = store_body(worker, request, plan, intent)
-    answer: Headers = [("ETag", f'"{stored.etag}"'), _EMPTY_LENGTH, *written_encrypted(worker)]
+    stored = store(worker, request, plan, intent, customer_key)
+    answer: Headers = [("ETag", f'"{stored.etag}"'), _EMPTY_LENGTH, *written_headers(worker, customer_key)]
     if append_at >= 0:
         answer.append(("x-amz-object-size", str(append_at + plan.size_bytes)))
     elif stored.checksums:
@@ -111,10 +120,15 @@ def _answer(worker: Worker, request: Request, with_body: bool) -> Reply:
             # Another object may have come in between, with another ACL and other tags.
             authorise(worker, request)
         row = _row(worker, request, found)
+        key = key_of_object(worker, request, row)
+        if key is not None:
+            row = row._replace(system=without_check(row.system))
         try:
-            reply, part = _described(worker, request, row, stored_encrypted(worker, found))
+            reply, part = _described(worker, request, row, stored_encrypted(worker, found) if key is None else [])
+            if key is not None:
+                reply.headers += key_headers(key)
             if with_body and part is not None:
-                reply.body = open_content(worker, found, *part)
+                reply.body = open_content(worker, found, *part, key)
                 worker.metrics.bytes_out += part[1]
         except (DamagedRecord, FileNotFoundError) as moved:
             error = moved
@@ -143,8 +157,6 @@ def _described(worker: Worker, request: Request, row: ObjectRow, encrypted: Head
     Raises: S3Error, FileNotFoundError if the object's manifest is gone (look the key up again).
     """
     headers = request.headers
-    if _NOT_ENCRYPTED in headers:
-        raise S3Error("InvalidRequest", "The encryption parameters are not applicable to this object.")
     if evaluate_read(headers, row.etag, row.modified_ms) is not None:
         return _not_sent(request, row), None
     answer = answer_headers(row, request.query) + encrypted

@@ -4,6 +4,7 @@ from fasterstore.model import ObjectRow
 from fasterstore.s3.attributes_xml import PartsOfObject, render_attributes, wanted_attributes, wanted_parts
 from fasterstore.s3.errors import S3Error
 from web.context import Request
+from web.customer_key import key_of_object
 from web.lookup import locate
 from web.manifest import LOOKUPS, listed_parts
 from web.object_version import need_object
@@ -16,6 +17,7 @@ def get_object_attributes(worker: Worker, request: Request) -> Reply:
     wanted = wanted_attributes(request.headers)
     marker, max_parts = wanted_parts(request.headers)
     row = need_object(worker, request)
+    key_of_object(worker, request, row)
     for _ in range(LOOKUPS):
         try:
             parts = _parts(worker, row, marker, max_parts) if "ObjectParts" in wanted else None
@@ -23,6 +25,7 @@ def get_object_attributes(worker: Worker, request: Request) -> Reply:
             # Its manifest went while it was looked at: the key has another object by now, or none.
             locate(worker, request, again=True)
             row = need_object(worker, request)
+            key_of_object(worker, request, row)
             continue
         reply = xml_reply(200, render_attributes(wanted, row, parts))
         reply.headers.append(("Last-Modified", http_date_of(row.modified_ms // 1000)))

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from actors.messages import BlobFoundDamaged
 from actors.runtime import offload
+from fasterstore.customer_key import CustomerKey
 from fasterstore.digests import new_checksum
 from fasterstore.errors import DamagedRecord
 from fasterstore.metadata.index import Located
@@ -17,6 +18,7 @@ from fasterstore.s3.errors import S3Error, from_store
 from web.download import open_blob
 from web.manifest import open_manifest
 from web.streamed_body import StreamedBody
+from web.unsealing import open_sealed_blob
 from web.worker import Worker
 
 logger = logging.getLogger(__name__)
@@ -28,16 +30,19 @@ OFFLOAD_MIN_BYTES = 64 * 1024
 Content = Sequence[bytes | memoryview] | StreamedBody
 
 
-def open_content(worker: Worker, found: Located, first: int, length: int) -> Content:
+def open_content(worker: Worker, found: Located, first: int, length: int, key: CustomerKey | None = None) -> Content:
     """The bytes `first` .. `first + length` of the object that was found, as the body of an answer. Not for an object without bytes.
 
+    `key` is the customer's under which it is sealed, if it is.
     Raises: FileNotFoundError, DamagedRecord (look the key up again), S3Error, OSError.
     """
     row = found.object
     assert row is not None
     if row.manifest:
-        return open_manifest(worker, row, first, length)
+        return open_manifest(worker, row, first, length, key)
     assert found.blob is not None and found.file_uuid is not None
+    if key is not None:
+        return open_sealed_blob(worker, found.blob, found.file_uuid, key, first, length)
     return open_blob(worker, found.blob, found.file_uuid, first, length)
 
 

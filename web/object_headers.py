@@ -14,6 +14,7 @@ from fasterstore.model import ObjectRow
 from fasterstore.s3.checksums import checksum_type
 from fasterstore.s3.chunked import stored_content_encoding
 from fasterstore.s3.errors import S3Error
+from fasterstore.s3.sse_c import TARGET, brings_key, refuse_two_methods
 from fasterstore.s3.tags import parse_tagging_header
 from fasterstore.s3.xfs_signing import SCHEME as XFS_SCHEME
 from fasterstore.s3.xml import OWNER_ID
@@ -72,13 +73,15 @@ _UNBUILT = frozenset(("x-amz-if-match-last-modified-time", "x-amz-if-match-size"
 class Description(NamedTuple):
     """What a request says of a new object besides its bytes; fields as in ObjectRow.
 
-    `has_acl`: an ACL was asked for too; `web/acl.py` (`object_acl`) says which.
+    `has_acl`: an ACL was asked for too; `web/acl.py` (`object_acl`) says which. `has_key`: there are headers of SSE-C
+    (`web/customer_key.py`).
     """
 
     system: dict[str, str]
     user: dict[str, str]
     tags: dict[str, str]
     has_acl: bool
+    has_key: bool = False
 
 
 _NO_TAGS: dict[str, str] = {}
@@ -89,8 +92,8 @@ def describe(headers: Mapping[str, str], seals: bool = False) -> Description:
 
     `seals`: new records are encrypted on this node.
 
-    Raises: S3Error NotImplemented; InvalidArgument for control characters or a name that is no header's; InvalidStorageClass;
-    InvalidTag; InvalidRedirectLocation; InvalidRequest for an object lock; MetadataTooLarge.
+    Raises: S3Error NotImplemented; InvalidArgument for control characters, a name that is no header's or two ways of encryption;
+    InvalidStorageClass; InvalidTag; InvalidRedirectLocation; InvalidRequest for an object lock; MetadataTooLarge.
     """
     system: dict[str, str] = {}
     user: dict[str, str] = {}
@@ -119,11 +122,14 @@ def describe(headers: Mapping[str, str], seals: bool = False) -> Description:
         raise S3Error("MetadataTooLarge", Size=str(system_bytes), MaxSizeAllowed=str(SYSTEM_METADATA_MAX_BYTES))
     if not special:
         return Description(system, user, _NO_TAGS, False)
+    has_key = brings_key(headers)
+    if has_key:
+        refuse_two_methods(headers)
     refuse_unbuilt(headers, seals)
     _add_class_and_redirect(headers, system)
     tagging = headers.get("x-amz-tagging")
     tags = parse_tagging_header(tagging) if tagging else _NO_TAGS
-    return Description(system, user, tags, any(name.startswith(_ACL_PREFIXES) for name in headers))
+    return Description(system, user, tags, any(name.startswith(_ACL_PREFIXES) for name in headers), has_key)
 
 
 def refuse_unbuilt(headers: Mapping[str, str], seals: bool = False) -> None:
@@ -132,7 +138,7 @@ def refuse_unbuilt(headers: Mapping[str, str], seals: bool = False) -> None:
     for name in headers:
         if not name.startswith("x-amz-") or name == ENCRYPTION:
             continue
-        if name.startswith(_UNBUILT_PREFIXES) or name in _UNBUILT:
+        if (name.startswith(_UNBUILT_PREFIXES) and not name.startswith(TARGET)) or name in _UNBUILT:
             raise S3Error("NotImplemented", Header=name)
         if name.startswith(_LOCK_PREFIX):
             raise S3Error("InvalidRequest", "Bucket is missing Object Lock Configuration")

@@ -3,42 +3,41 @@
 The bytes are read and verified all the same, for the part's MD5 and checksum, unless the part is a whole object of which both are known.
 What was looked at must still be so when the journal writes the part down; if the source was changed meanwhile it is looked at again. A
 range that would be a patchwork of many pieces, as of an object that was appended to line by line, is written anew instead: each piece is
-a reference that the journal counts, and it must never be held for long.
+a reference that the journal counts, and it must never be held for long. So is what is, or is to be, sealed under a customer's key.
 Source: S3 API page UploadPartCopy.
 """
 
 import re
-from base64 import b64encode
-from collections.abc import Generator, Iterator
 from hashlib import md5
 from itertools import islice
 from typing import Any, NamedTuple
 
 from actors.messages import CopyPart, Stored
 from actors.runtime import offload
-from fasterstore.digests import new_checksum
+from fasterstore.customer_key import CustomerKey
+from fasterstore.digests import checksum_text, new_checksum
 from fasterstore.errors import DamagedRecord
 from fasterstore.metadata.index import Located
 from fasterstore.metadata.multipart import PART_MAX_BYTES, merge_neighbours
 from fasterstore.model import ObjectRow, PartCopyIntent, PutIntent, Slice, UploadRow
-from fasterstore.s3.canonical import UNSIGNED_PAYLOAD
-from fasterstore.s3.checksums import ChecksumRequest
 from fasterstore.s3.copy_range import COPY_RANGE_HEADER, parse_copy_range
 from fasterstore.s3.copy_source import COPY_SOURCE_HEADER, CopySource, parse_copy_source, require_source
 from fasterstore.s3.errors import S3Error, from_store
 from fasterstore.s3.multipart_xml import render_part_copied
+from fasterstore.s3.sse_c import key_headers
 from web.authorise import authorise_source
-from web.body import BodyPlan, receive_document
+from web.body import receive_document
 from web.context import Request
-from web.manifest import PieceReader, open_range
+from web.customer_key import key_of_part, key_of_source
+from web.manifest import PieceReader, verified_pieces
 from web.multipart import CHANGED, LOOKS, open_upload, part_number
 from web.object_content import OFFLOAD_MIN_BYTES, damaged
 from web.object_copy import find_source, refuse_source_headers
 from web.object_headers import refuse_unbuilt, refuse_unsigned
 from web.object_version import refuse_version
 from web.reply import Reply, xml_reply
-from web.streamed_body import StreamedBody
-from web.upload import StoredBody, store_body
+from web.reread import store_again
+from web.upload import StoredBody
 from web.worker import Worker
 
 PIECES_MAX = 64
@@ -53,6 +52,8 @@ class _Range(NamedTuple):
     row: ObjectRow
     first: int
     length: int
+    key: CustomerKey | None
+    """The customer's under which the source is sealed, if it is."""
 
 
 def upload_part_copy(worker: Worker, request: Request) -> Reply:
@@ -65,13 +66,17 @@ def upload_part_copy(worker: Worker, request: Request) -> Reply:
     refuse_source_headers(request.headers)
     refuse_unbuilt(request.headers)
     upload = open_upload(worker, request)
+    key = key_of_part(worker, request, upload)
     receive_document(request, worker.blob_key)
     authorise_source(worker, request, source.bucket, source.key)
     for left in reversed(range(LOOKS)):
         wanted = _range_of(worker, request, source)
         try:
-            stored = _store(worker, request, upload, number, source, wanted)
-            return xml_reply(200, render_part_copied(stored.etag, stored.modified_ms, stored.checksums))
+            stored = _store(worker, request, upload, number, source, wanted, key)
+            reply = xml_reply(200, render_part_copied(stored.etag, stored.modified_ms, stored.checksums))
+            if key is not None:
+                reply.headers += key_headers(key)
+            return reply
         except FileNotFoundError as moved:
             if not left:
                 raise damaged(worker, wanted.found, moved) from None
@@ -88,6 +93,7 @@ def _range_of(worker: Worker, request: Request, source: CopySource) -> _Range:
     found = find_source(worker, source)
     row = found.object
     assert row is not None
+    key = key_of_source(worker, request, row)
     require_source(request.headers, row.etag, row.modified_ms)
     first, length = parse_copy_range(request.headers.get(COPY_RANGE_HEADER), row.size_bytes)
     if length > PART_MAX_BYTES:
@@ -95,15 +101,20 @@ def _range_of(worker: Worker, request: Request, source: CopySource) -> _Range:
             "InvalidRequest",
             f"The specified copy source is larger than the maximum allowable size for a copy source: {PART_MAX_BYTES}",
         )
-    return _Range(found, row, first, length)
+    return _Range(found, row, first, length, key)
 
 
-def _store(worker: Worker, request: Request, upload: UploadRow, number: int, source: CopySource, wanted: _Range) -> StoredBody:
+def _store(
+    worker: Worker, request: Request, upload: UploadRow, number: int, source: CopySource, wanted: _Range, key: CustomerKey | None
+) -> StoredBody:
     """Have the part written down. Raises: S3Error, OperationAborted if the source was changed; FileNotFoundError, DamagedRecord."""
-    pieces = _pieces(worker, wanted)
+    # What is sealed under a customer's key shares no bytes: each body has a key of its own.
+    pieces = _pieces(worker, wanted) if key is None and wanted.key is None else None
     intent = PutIntent(request.bucket, upload.key, wanted.length, "", {}, {}, {}, upload=upload.number, part=number)
     if pieces is None:
-        return _write_anew(worker, request, upload.algorithm, intent, wanted)
+        names = (upload.algorithm,) if upload.algorithm else ()
+        bytes_again = verified_pieces(worker, wanted.row, wanted.first, wanted.length, wanted.key)
+        return store_again(worker, request, bytes_again, intent, names, key)
     etag, checksums = _known(wanted, upload.algorithm) or _digests(worker, wanted, upload.algorithm)
     target = intent._replace(etag=etag, checksums=checksums)
     message = CopyPart(PartCopyIntent(target, tuple(pieces), source.bucket, source.key, wanted.row.stamp))
@@ -136,62 +147,18 @@ def _digests(worker: Worker, wanted: _Range, algorithm: str) -> tuple[str, dict[
     digests = [md5(usedforsecurity=False)]
     if algorithm:
         digests.append(new_checksum(algorithm))
-    for piece in _verified(worker, wanted):
+    for piece in verified_pieces(worker, wanted.row, wanted.first, wanted.length):
         if len(piece) < OFFLOAD_MIN_BYTES:
             _update(digests, piece)
         else:
             offload(_update, digests, piece)
-    checksums = {algorithm: b64encode(digests[1].digest()).decode("ascii")} if algorithm else {}
+    checksums = {algorithm: checksum_text(digests[1])} if algorithm else {}
     return digests[0].hexdigest(), checksums
 
 
 def _update(digests: list[Any], piece: bytes | memoryview) -> None:
     for digest in digests:
         digest.update(piece)
-
-
-def _verified(worker: Worker, wanted: _Range) -> Generator[bytes | memoryview, None, None]:
-    body = open_range(worker, wanted.row, wanted.first, wanted.length) if wanted.length else ()
-    try:
-        yield from body
-    finally:
-        if isinstance(body, StreamedBody):
-            body.close()
-
-
-def _write_anew(worker: Worker, request: Request, algorithm: str, intent: PutIntent, wanted: _Range) -> StoredBody:
-    """Store the bytes once more, as if the client had sent them as this part."""
-    plan = BodyPlan(wanted.length, UNSIGNED_PAYLOAD, None, False, False, ChecksumRequest((algorithm,) if algorithm else ()))
-    received_bytes = request.bytes_in
-    pieces = _verified(worker, wanted)
-    try:
-        request.input = _Reread(pieces)
-        return store_body(worker, request, plan, intent)
-    finally:
-        request.bytes_in = received_bytes
-        pieces.close()
-
-
-class _Reread:
-    """Verified bytes in the place of a request's body, as every server offers it."""
-
-    def __init__(self, pieces: Iterator[bytes | memoryview]) -> None:
-        self._pieces = pieces
-        self._left = memoryview(b"")
-
-    def read(self, size: int = -1, /) -> bytes:
-        """Return up to `size` bytes, b"" at the end."""
-        taken = bytearray()
-        while size < 0 or len(taken) < size:
-            if not self._left:
-                piece = next(self._pieces, None)
-                if piece is None:
-                    break
-                self._left = memoryview(bytes(piece))
-            count = len(self._left) if size < 0 else min(size - len(taken), len(self._left))
-            taken += self._left[:count]
-            self._left = self._left[count:]
-        return bytes(taken)
 
 
 HANDLERS = {

@@ -22,6 +22,7 @@ from web import object
 from web.authenticate import admit_form
 from web.authorise import authorise_as
 from web.context import ANONYMOUS, Request
+from web.customer_key import key_to_seal
 from web.form_file import FormFile
 from web.lookup import need_bucket
 from web.object_headers import SYSTEM_NAMES, describe
@@ -50,8 +51,11 @@ def post(worker: Worker, request: Request) -> Reply:
     fields = _with_filename(form)
     policy = _admit(worker, request, fields)
     need_bucket(worker, request)
-    describe(request.headers, worker.keyring.seals)
-    file = FormFile(worker, content_length)
+    seals = worker.keyring.seals
+    has_key = describe(request.headers, seals).has_key
+    if has_key:
+        key_to_seal(worker, request)
+    file = FormFile(worker, content_length, is_secret=has_key or seals)
     _receive_file(worker, reader, file, policy)
     request.bytes_in += reader.bytes_in - file.size_bytes
     request.content_length = file.size_bytes

@@ -11,6 +11,7 @@ space may be granted anew.
 """
 
 import logging
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from blake3 import blake3
@@ -45,36 +46,46 @@ _spare: list[bytearray] = []
 
 
 class StoredBody(NamedTuple):
-    """What was stored: ETag and time (Unix milliseconds) as the journal answered, and the verified checksums of the body as ObjectRow's."""
+    """What was stored: ETag and time (Unix milliseconds) as the journal answered, and the verified checksums as ObjectRow's."""
 
     etag: str
     modified_ms: int
     checksums: dict[str, str]
 
 
-def store_body(worker: Worker, request: Request, plan: BodyPlan, intent: PutIntent) -> StoredBody:
+def with_digests(intent: PutIntent, digests: Digests) -> PutIntent:
+    """The intent with the ETag and checksums of a body that is stored as it came."""
+    return intent._replace(etag=digests.etag, checksums=digests.checksums)
+
+
+Named = Callable[[PutIntent, Digests], PutIntent]
+
+
+def store_body(worker: Worker, request: Request, plan: BodyPlan, intent: PutIntent, named: Named = with_digests) -> StoredBody:
     """Receive the body, verify it, store it and have it named.
 
-    Args: `intent` with everything but `etag` and `checksums`. Raises: S3Error, and what reading the body raises; nothing is named then.
+    Args: `intent` with everything but `etag` and `checksums`, which `named` fills in once the body was verified.
+    Raises: S3Error, and what reading the body raises; nothing is named then.
     """
     if plan.size_bytes <= SMALL_BODY_MAX_BYTES:
-        return _store_small(worker, request, plan, intent)
+        return _store_small(worker, request, plan, intent, named)
     if plan.size_bytes <= worker.settings.small_object_threshold_bytes:
-        return _store_collected(worker, request, plan, intent)
-    return _store_streamed(worker, request, plan, intent)
+        return _store_collected(worker, request, plan, intent, named)
+    return _store_streamed(worker, request, plan, intent, named)
 
 
-def _store_small(worker: Worker, request: Request, plan: BodyPlan, intent: PutIntent) -> StoredBody:
+def _store_small(worker: Worker, request: Request, plan: BodyPlan, intent: PutIntent, named: Named) -> StoredBody:
     reader = BodyReader(request, plan)
     body = reader.read_all()
     trailers = reader.trailers()
     digests = plan.digests_of(body, worker.blob_key)
     plan.verify(digests, trailers)
-    answer: Stored = worker.ask("segment-writer", PutObject(_named(intent, digests), digests.blob_id, body))
-    return StoredBody(answer.etag, answer.modified_ms, digests.checksums)
+    intent = named(intent, digests)
+    answer: Stored = worker.ask("segment-writer", PutObject(intent, digests.blob_id, body, intent.overhead_bytes > 0))
+    return StoredBody(answer.etag, answer.modified_ms, intent.checksums)
 
 
-def _store_collected(worker: Worker, request: Request, plan: BodyPlan, intent: PutIntent) -> StoredBody:
+def _store_collected(worker: Worker, request: Request, plan: BodyPlan, intent: PutIntent, named: Named) -> StoredBody:
     reader = BodyReader(request, plan)
     body = bytearray(plan.size_bytes)
     reader.fill(memoryview(body))
@@ -84,24 +95,25 @@ def _store_collected(worker: Worker, request: Request, plan: BodyPlan, intent: P
     extent = _Extent(worker, plan.size_bytes, plan.size_bytes)
     try:
         extent.start(extent.hash_and_write, [], memoryview(body), 0)
-        answer = extent.finish(_named(intent, digests), digests.blob_id)
-        return StoredBody(answer.etag, answer.modified_ms, digests.checksums)
+        intent = named(intent, digests)
+        answer = extent.finish(intent, digests.blob_id)
+        return StoredBody(answer.etag, answer.modified_ms, intent.checksums)
     except BaseException:
         extent.abort()
         raise
 
 
-def _store_streamed(worker: Worker, request: Request, plan: BodyPlan, intent: PutIntent) -> StoredBody:
+def _store_streamed(worker: Worker, request: Request, plan: BodyPlan, intent: PutIntent, named: Named) -> StoredBody:
     if worker.streamed_uploads >= STREAMED_UPLOADS_MAX:
         raise from_store("Overloaded", "too many large uploads at once")
     worker.streamed_uploads += 1
     try:
-        return _stream(worker, request, plan, intent)
+        return _stream(worker, request, plan, intent, named)
     finally:
         worker.streamed_uploads -= 1
 
 
-def _stream(worker: Worker, request: Request, plan: BodyPlan, intent: PutIntent) -> StoredBody:
+def _stream(worker: Worker, request: Request, plan: BodyPlan, intent: PutIntent, named: Named) -> StoredBody:
     reader = BodyReader(request, plan)
     extent = _Extent(worker, plan.size_bytes)
     try:
@@ -122,15 +134,14 @@ def _stream(worker: Worker, request: Request, plan: BodyPlan, intent: PutIntent)
             _spare.extend(buffers)
         results = digests.results()
         plan.verify(results, trailers)
-        answer = extent.finish(_named(intent, results), results.blob_id)
-        return StoredBody(answer.etag, answer.modified_ms, results.checksums)
+        intent = named(intent, results)
+        answer = extent.finish(intent, results.blob_id)
+        return StoredBody(answer.etag, answer.modified_ms, intent.checksums)
     except BaseException:
         extent.abort()
         raise
 
 
-def _named(intent: PutIntent, digests: Digests) -> PutIntent:
-    return intent._replace(etag=digests.etag, checksums=digests.checksums)
 
 
 def _in_thread(function: Any, *arguments: Any) -> OSError | None:
@@ -222,7 +233,7 @@ class _Extent:
         table = self._table.finish()
         self.start(self.write, table, self._stored_bytes)
         self.join()
-        claim = _find_claim(self._worker, blob_id, self._size_bytes)
+        claim = NO_BLOB if intent.overhead_bytes else _find_claim(self._worker, blob_id, self._size_bytes)
         grant = self._grant
         message = FinishExtent(intent, grant.extent, grant.epoch, blob_id, table_digest(table), claim)
         if self._seal is not None:

@@ -59,7 +59,7 @@ class Worker:
 
     __slots__ = (
         "access_log", "blob_key", "cache", "cache_ref", "certificate", "directory", "disk", "host_id", "index", "keyring", "link_state",
-        "metrics", "now_ms", "number", "read_only", "segments", "segments_dir", "settings", "streamed_uploads",
+        "metrics", "now_ms", "number", "read_only", "segments", "segments_dir", "settings", "streamed_uploads", "told_of_plain_keys",
     )  # fmt: skip
 
     def __init__(
@@ -96,6 +96,8 @@ class Worker:
         self.certificate: ServedCertificate | None = None
         self.streamed_uploads = 0
         """How many bodies are being streamed into extents now: each holds two buffers."""
+        self.told_of_plain_keys = False
+        """Whether the log has it that customers' keys come over plain HTTP."""
         self.segments_dir = segments_dir
         self.segments = OpenSegments(disk, segments_dir)
         self.metrics = Metrics(process=f"worker-{number}")

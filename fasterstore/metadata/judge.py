@@ -8,6 +8,7 @@ from hashlib import md5
 from typing import NamedTuple
 
 from fasterstore.clock import advance
+from fasterstore.customer_key import CHECK_NAME
 from fasterstore.errors import (
     DamagedRecord,
     NoSuchBucket,
@@ -132,7 +133,8 @@ def choose_blob(index: IndexWriter, intent: PutIntent, claim: Claim) -> tuple[Bl
 def judge_append(index: IndexWriter, who: Identity, intent: PutIntent, claim: Claim, now_ms: int) -> list[Entry] | ClaimGone:
     """Return the entry that adds bytes to the end of an object, none if there are no bytes; a first append to no object is a PUT.
 
-    Raises as judge_put, and WrongOffset, TooManyParts. Source: S3 API page PutObject, x-amz-write-offset-bytes.
+    The intent's system metadata tells the customer's key under which the bytes are sealed, as the object's does. Raises as judge_put, and
+    WrongOffset, TooManyParts, SourceChanged for another key. Source: S3 API page PutObject, x-amz-write-offset-bytes.
     """
     bucket = index.bucket(intent.bucket)
     current = None if bucket is None else index.object(bucket.bucket_id, intent.key)
@@ -147,6 +149,8 @@ def judge_append(index: IndexWriter, who: Identity, intent: PutIntent, claim: Cl
     require(intent.if_match, intent.if_none_match, current.etag)
     if current.size_bytes != intent.append_at:
         raise WrongOffset(str(current.size_bytes))
+    if current.system.get(CHECK_NAME) != intent.system.get(CHECK_NAME):
+        raise SourceChanged  # these bytes are sealed under another key than the object's, or one of the two is not sealed at all
     if not intent.size_bytes:
         return []
     part_count = index.uploads.manifest(current.manifest).part_count if current.manifest else min(current.size_bytes, 1)

@@ -41,6 +41,7 @@ ERRORS: dict[str, ErrorKind] = {
     "InvalidBucketName": ErrorKind(400, "The specified bucket is not valid."),
     "InvalidChunkSizeError": ErrorKind(403, "Only the last chunk is allowed to have a size less than 8192 bytes"),
     "InvalidDigest": ErrorKind(400, "The Content-MD5 you specified was invalid."),
+    "InvalidEncryptionAlgorithmError": ErrorKind(400, "The Encryption request you specified is not valid. Supported value: AES256."),
     "InvalidLocationConstraint": ErrorKind(400, "The specified location-constraint is not valid"),
     "InvalidRange": ErrorKind(416, "The requested range is not satisfiable"),
     "InvalidRequest": ErrorKind(400, "Invalid Request"),

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from fasterstore.s3.errors import S3Error
+from fasterstore.s3.sse_c import CUSTOMER_KEY
 
 EQUALS, STARTS_WITH, LENGTH_RANGE = "eq", "starts-with", "content-length-range"
 _OPERANDS = 3
@@ -46,7 +47,8 @@ class Condition(NamedTuple):
         return given.startswith(self.value)
 
     def __str__(self) -> str:
-        return json.dumps([self.operator, f"${self.field}", self.value], ensure_ascii=False)
+        value = "(not shown)" if self.field == CUSTOMER_KEY else self.value
+        return json.dumps([self.operator, f"${self.field}", value], ensure_ascii=False)
 
 
 class PostPolicy(NamedTuple):

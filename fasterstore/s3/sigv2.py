@@ -21,6 +21,7 @@ from fasterstore.s3.actions import ACTIONS
 from fasterstore.s3.auth_result import MAX_SKEW_SECS, AuthResult, SecretLookup, too_skewed
 from fasterstore.s3.errors import ERRORS, S3Error
 from fasterstore.s3.sigv4 import declared_payload
+from fasterstore.s3.sse_c import hide_keys
 
 SCHEME = "sigv2"
 QUERY_SCHEME = "sigv2-query"
@@ -179,7 +180,7 @@ def _compare(scheme: str, request: _SignedRequest, access_key: str, secret: str,
         for empty_as_sent in (True, False):
             if compare_digest(sign(secret, request.string_to_sign(path, empty_as_sent)).encode("ascii"), provided):
                 return AuthResult(scheme, access_key, declared_payload(request.headers.get("x-amz-content-sha256")))
-    to_sign = request.string_to_sign(request.raw_path, True)
+    to_sign = hide_keys(request.string_to_sign(request.raw_path, True))
     raise S3Error(
         "SignatureDoesNotMatch",
         ERRORS["SignatureDoesNotMatch"].message,

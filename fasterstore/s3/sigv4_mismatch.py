@@ -1,7 +1,7 @@
 """Says why a SigV4 signature does not match: tries what clients are known to get wrong, and names the part that differs.
 
 Only ever runs for a request that is refused already; nothing it finds lets a request in. It shows what we built the signature
-from (as AWS does), never the secret, the signing key or the signature we expected.
+from (as AWS does, but without customers' keys), never the secret, the signing key or the signature we expected.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from fasterstore.s3 import canonical
 from fasterstore.s3.errors import ERRORS, S3Error
+from fasterstore.s3.sse_c import hide_keys
 
 HEADERS_TRIED_MAX = 24
 """Each try costs an HMAC over the whole header block; clients sign fewer, and nobody needs a valid secret to ask for this."""
@@ -97,7 +98,7 @@ def signature_mismatch(request: SignedRequest, key: bytes, signature: str, acces
                 break
         else:
             message += " What differs is the secret key, or one of the parts shown in CanonicalRequest."
-    canonical_text = request.canonical_request(path, query)
+    canonical_text = hide_keys(request.canonical_request(path, query))
     to_sign = request.string_to_sign(path, query)
     return S3Error(
         "SignatureDoesNotMatch",

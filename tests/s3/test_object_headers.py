@@ -67,7 +67,7 @@ def test_too_much_metadata_is_refused(node, client, bucket):
     ("header", "status", "code"),
     [
         ({"x-amz-server-side-encryption": "AES256"}, 501, "NotImplemented"),
-        ({"x-amz-server-side-encryption-customer-algorithm": "AES256"}, 501, "NotImplemented"),
+        ({"x-amz-server-side-encryption-customer-algorithm": "AES256"}, 400, "InvalidArgument"),
         ({"x-amz-object-lock-mode": "GOVERNANCE"}, 400, "InvalidRequest"),
         ({"x-amz-object-lock-legal-hold": "ON"}, 400, "InvalidRequest"),
         ({"x-amz-storage-class": "COLD"}, 400, "InvalidStorageClass"),

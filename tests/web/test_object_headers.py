@@ -12,7 +12,7 @@ def row(system=None, user=None, tags=None):
 
 
 def test_system_and_user_metadata_are_kept_as_sent():
-    system, user, tags, has_acl = describe(
+    system, user, tags, has_acl, has_key = describe(
         {
             "content-type": "text/plain; charset=utf-8",
             "cache-control": "no-cache",
@@ -31,7 +31,7 @@ def test_system_and_user_metadata_are_kept_as_sent():
         "expires": "whenever",
     }
     assert user == {"Name": "v", "empty": ""}
-    assert (tags, has_acl) == ({}, False)
+    assert (tags, has_acl, has_key) == ({}, False, False)
 
 
 def test_aws_chunked_alone_is_no_content_encoding():
@@ -49,7 +49,6 @@ def test_user_metadata_may_have_2_kib_of_names_and_values():
     ("name", "value", "code"),
     [
         ("x-amz-server-side-encryption", "AES256", "NotImplemented"),
-        ("x-amz-server-side-encryption-customer-algorithm", "AES256", "NotImplemented"),
         ("x-amz-if-match-size", "5", "NotImplemented"),
         ("x-amz-if-match-last-modified-time", "Thu, 01 Dec 2044 16:00:00 GMT", "NotImplemented"),
         ("x-amz-object-lock-mode", "GOVERNANCE", "InvalidRequest"),
