@@ -45,6 +45,9 @@ class CustomerKey:
     def __repr__(self) -> str:
         return "CustomerKey(...)"
 
+    def __reduce__(self) -> str:
+        raise TypeError("a customer's key is not sent anywhere")
+
     def body_key(self, salt: bytes) -> bytes:
         """The 32-byte key of the one stored body that has this salt."""
         return hmac.digest(self._key, _BODY_LABEL + salt, "sha256")
