@@ -47,10 +47,13 @@ def open_sealed_blob(
 class SealedDownload(StreamedBody):
     """The body of a large answer that is opened while it is sent."""
 
-    __slots__ = ("_blob", "_length", "_run", "_sealed", "_stream", "_worker")
+    __slots__ = ("_blob", "_first", "_length", "_pieces", "_run", "_sealed", "_stream", "_worker")
 
     def __init__(self, worker: Worker, blob: BlobRow, sealed: Sealed, stream: SealedStream, run: ChunkRun, length: int) -> None:
-        """`sealed` are the verified bytes of the chunks of `run`, which hold `length` bytes behind those to skip."""
+        """`sealed` are the verified bytes of the chunks of `run`, which hold `length` bytes behind those to skip.
+
+        The first of them are opened before the answer begins: damage there still gets an error document. Raises: DamagedRecord, OSError.
+        """
         super().__init__()
         self._worker = worker
         self._blob = blob
@@ -58,14 +61,26 @@ class SealedDownload(StreamedBody):
         self._stream = stream
         self._run = run
         self._length = length
+        self._first: memoryview | None = None
+        self._pieces = self._opened()
+        self._first = next(self._pieces)
 
     def regions(self) -> Iterator[bytes | memoryview]:
-        """Byte strings only: what lies in the file is sealed. Raises as every StreamedBody."""
-        return self._opened()
+        """Byte strings only: what lies in the file is sealed. Once. Raises as every StreamedBody."""
+        first, self._first = self._first, memoryview(b"")
+        if first is not None:
+            yield first
+        del first
+        yield from self._pieces
 
     def __iter__(self) -> Iterator[bytes]:
-        for piece in self._opened():
+        for piece in self.regions():
             yield bytes(piece)
+
+    def close(self) -> None:
+        """See StreamedBody. The descriptor is let go now and not when a traceback lets go of it."""
+        self._pieces.close()
+        super().close()
 
     def _opened(self) -> Generator[memoryview, None, None]:
         chunk, skip, left = self._run.first_chunk, self._run.skip, self._length
@@ -91,12 +106,14 @@ class SealedDownload(StreamedBody):
                 skip = 0
         finally:
             if isinstance(pieces, Generator):
-                pieces.close()  # now and not when a traceback lets go of it: it holds a descriptor
+                pieces.close()
 
     def _damaged(self, error: DamagedRecord) -> DamagedRecord:
-        location = self._blob.location
-        self._worker.metrics.damaged_reads += 1
-        logger.error("read of segment %016x at %d broken off: %s", location.segment_id, location.offset, error)
+        """Told here once the answer has begun; before, whoever opens it looks again and tells in the end."""
+        if self._first is not None:
+            location = self._blob.location
+            self._worker.metrics.damaged_reads += 1
+            logger.error("read of segment %016x at %d broken off: %s", location.segment_id, location.offset, error)
         return error
 
 

@@ -145,6 +145,20 @@ def test_of_two_puts_if_none_match_asked_together_exactly_one_wins(node):
 # ---- dedup
 
 
+def test_a_body_that_is_longer_than_what_clients_see_is_stored_whole_and_never_claimed(node):
+    """As one is that is sealed under a customer's key."""
+    body = b"x" * 100 + b"and what sealing adds"
+    blob_id = blake3(body, key=node.datadir.blob_key).digest()
+    for key, must_append in ((b"a", False), (b"b", True)):
+        intent = PutIntent("b", key, 100, "e" * 32, {}, {}, {}, overhead_bytes=len(body) - 100)
+        answer = node.writer.ask(m.PutObject(intent, blob_id, body, must_append))
+        assert (type(answer), answer.deduplicated) == (m.Stored, False)
+        assert (stored_bytes(node, key), located(node, key).object.size_bytes) == (body, 100)
+    assert located(node, b"a").object.blob != located(node, b"b").object.blob
+    short = PutIntent("b", b"c", 100, "e" * 32, {}, {}, {})
+    assert kinds([node.writer.ask(m.PutObject(short, blob_id, body))]) == ["StorageFailure"]
+
+
 def test_the_same_bytes_are_stored_once(node):
     node.put(b"a", b"same")
     marked = node.disk.mark("before")

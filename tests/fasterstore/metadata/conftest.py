@@ -80,7 +80,7 @@ class Lab:
         self.journal.close()
 
     def intent(self, key, body, **more):
-        return PutIntent(more.pop("bucket", "b"), key, len(body), hashlib.md5(body).hexdigest(), {}, {}, {}, **more)
+        return PutIntent(more.pop("bucket", "b"), key, len(body), hashlib.md5(body).hexdigest(), more.pop("system", {}), {}, {}, **more)
 
     def claim(self, body, blob=0, *, written=True, epoch=None):
         """A synced record with `body` at a place of its own, and perhaps a claim."""

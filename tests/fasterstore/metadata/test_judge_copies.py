@@ -4,6 +4,7 @@ import hashlib
 
 import pytest
 
+from fasterstore.customer_key import CHECK_NAME
 from fasterstore.errors import (
     DamagedRecord,
     NoSuchBucket,
@@ -227,6 +228,16 @@ def test_an_append_is_conditional_deduplicated_and_of_this_epoch(lab):
     assert lab.now(lambda: lab.append(b"k", b"two", blob=2, written=False, if_match=etag(b"one"))).deduplicated
     assert (lab.read(b"k"), lab.index.blob(2).refs) == (b"onetwo", 2)
     audit(lab.path)
+
+
+@pytest.mark.parametrize(("of_object", "of_bytes"), [("", "A"), ("A", ""), ("A", "B")])
+def test_an_append_that_is_sealed_unlike_its_object_is_refused(lab, of_object, of_bytes):
+    """Web looked at another object: this one has come since, as long as that was."""
+    system = {check: {CHECK_NAME: check} if check else {} for check in (of_object, of_bytes)}
+    lab.now(lambda: lab.put(b"k", b"one", system=system[of_object]))
+    assert refused(lab, lambda: lab.append(b"k", b"two", system=system[of_bytes])) == [SourceChanged]
+    lab.now(lambda: lab.append(b"k", b"two", system=system[of_object]))
+    assert (lab.read(b"k"), lab.object(b"k").system) == (b"onetwo", system[of_object])
 
 
 def test_an_object_has_no_more_parts_than_s3_allows(lab, monkeypatch):
