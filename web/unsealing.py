@@ -14,13 +14,13 @@ from fasterstore.errors import DamagedRecord
 from fasterstore.model import BlobRow
 from fasterstore.sealed_body import HEADER_BYTES, open_stream, plaintext_bytes_of
 from fasterstore.storage.record import CHUNK_BYTES as STORED_CHUNK_BYTES
-from web.download import Download, open_blob
+from web.download import open_blob
 from web.streamed_body import StreamedBody
 from web.worker import Worker
 
 logger = logging.getLogger(__name__)
 
-Sealed = Sequence[bytes | memoryview] | Download
+Sealed = Sequence[bytes | memoryview] | StreamedBody
 
 
 def open_sealed_blob(
