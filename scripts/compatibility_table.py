@@ -22,7 +22,9 @@ PICKED_BY = {
 }
 """Requests that are told by more than a path and one query name."""
 NOTES = {
-    "CompleteMultipartUpload": "The parts' checksums may be left out of the list, also where AWS wants them.",
+    "CompleteMultipartUpload": "The parts' checksums may be left out of the list, also where AWS wants them. With SSE-C the key is needed "
+    "if the upload has a checksum algorithm, as on AWS.",
+    "CopyObject": "From or to an object with SSE-C the bytes are written anew.",
     "CreateBucket": "Again: 409 BucketAlreadyOwnedByYou, in every region; 409 BucketAlreadyExists if another canned ACL than the bucket's "
     "is asked for. Object lock and directory buckets are NotImplemented.",
     "DeleteObject": "Of what is not there: 204 under any condition (AWS: 404 with If-Match).",
@@ -31,7 +33,7 @@ NOTES = {
     "GetBucketOwnershipControls": "Without the setting 404 OwnershipControlsNotFoundError, and ACLs are allowed, as with ObjectWriter.",
     "GetBucketPolicyStatus": "Without a policy 200, not public unless its ACL says so (AWS: 404).",
     "GetBucketRequestPayment": "`BucketOwner`",
-    "GetObject": "partNumber of no part: 400 InvalidPart (AWS: 416).",
+    "GetObject": "partNumber of no part: 400 InvalidPart (AWS: 416). SSE-C with another key is 403, as on AWS.",
     "GetPublicAccessBlock": "Without the setting 404, and nothing is blocked (AWS blocks in new buckets).",
     "GetObjectLegalHold": "400 InvalidRequest, as in a bucket without object lock.",
     "GetObjectRetention": "400 InvalidRequest, as in a bucket without object lock.",
@@ -41,8 +43,10 @@ NOTES = {
     "ListBuckets": "With `?usage` Ceph's Usage document in its place.",
     "ListDirectoryBuckets": "AWS has an endpoint of its own for it.",
     "ListObjectAnnotations": "an empty list",
+    "ListParts": "With SSE-C the key is needed if the upload has a checksum algorithm, as on AWS.",
     "ListObjectVersions": "Every object has one version, `null`.",
     "PostObject": "Browser forms.",
+    "PutObject": "SSE-C is accepted over plain HTTP too (AWS: 400); the log warns once.",
     "PreflightBucket": "CORS preflight, answered without a signature.",
     "PreflightObject": "CORS preflight, answered without a signature.",
     "PutBucketAbac": "`Disabled` is accepted, `Enabled` is NotImplemented.",
@@ -52,6 +56,8 @@ NOTES = {
     "PutBucketNotificationConfiguration": "An empty one (removed) is accepted, any other is NotImplemented.",
     "PutBucketRequestPayment": "`BucketOwner` is accepted, `Requester` is NotImplemented.",
     "PutBucketVersioning": "`Suspended` is accepted and changes nothing; `Enabled` is NotImplemented.",
+    "RenameObject": "An object with SSE-C needs no key: nothing is read.",
+    "UploadPartCopy": "From or to SSE-C the bytes are written anew.",
     "WriteGetObjectResponse": "AWS has an endpoint of its own for it.",
     "PutObjectAcl": "Canned ACLs, as a header or as the document or grants that equal one; other grants are NotImplemented.",
 }
