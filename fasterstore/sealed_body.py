@@ -20,8 +20,9 @@ import struct
 
 from fasterstore import aead
 from fasterstore.aes_gcm import TAG_BYTES
-from fasterstore.customer_key import BODY_SALT_BYTES, CustomerKey
+from fasterstore.customer_key import BODY_SALT_BYTES, CHECK_NAME, CustomerKey
 from fasterstore.errors import DamagedRecord, InvariantError
+from fasterstore.model import ObjectRow
 
 MAGIC = b"FSCK"
 VERSION = 1
@@ -43,6 +44,11 @@ def plaintext_bytes_of(sealed_length: int) -> int:
     if plaintext_bytes <= 0 or sealed_bytes(plaintext_bytes) != sealed_length:
         raise DamagedRecord(f"{sealed_length} bytes are no body sealed under a customer's key")
     return plaintext_bytes
+
+
+def blob_bytes_of(row: ObjectRow) -> int:
+    """How long the blob of an object without parts must be: longer than what clients see if it is sealed."""
+    return sealed_bytes(row.size_bytes) if CHECK_NAME in row.system else row.size_bytes
 
 
 def new_header(salt: bytes) -> bytes:

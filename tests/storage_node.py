@@ -20,6 +20,7 @@ from fasterstore.metadata import upload_schema as uploads
 from fasterstore.metadata.index import open_connection
 from fasterstore.metadata.upload_schema import Unused
 from fasterstore.model import PutIntent
+from fasterstore.sealed_body import blob_bytes_of
 from fasterstore.storage.datadir import open_datadir
 from fasterstore.storage.memory_disk import MemoryDisk
 from fasterstore.storage.record import record_bytes
@@ -75,7 +76,7 @@ def audit(path):
             assert row.size_bytes == manifests[row.manifest].size_bytes
         else:
             assert (row.blob == 0) == (row.size_bytes == 0)
-            assert row.blob == 0 or row.size_bytes == blobs[row.blob].location.plaintext_bytes
+            assert row.blob == 0 or blob_bytes_of(row) == blobs[row.blob].location.plaintext_bytes
     assert usage == counts
     assert {number: row.refs for number, row in manifests.items() if row.refs} == users
     refs.update(_audit_parts(path, buckets, blobs, manifests))

@@ -103,6 +103,7 @@ class TestExpect:
         "key": ({}, "k" * 1025, 400, "KeyTooLongError"),
         "bucket": ({}, None, 404, "NoSuchBucket"),
         "encryption": ({"x-amz-server-side-encryption": "AES256"}, "key", 501, "NotImplemented"),
+        "customer key": ({"x-amz-server-side-encryption-customer-algorithm": "AES256"}, "key", 400, "InvalidArgument"),
         "metadata": ({"x-amz-meta-a": "x" * 3000}, "key", 400, "MetadataTooLarge"),
         "owner": ({"x-amz-expected-bucket-owner": "1"}, "key", 403, "AccessDenied"),
     }

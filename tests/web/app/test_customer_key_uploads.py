@@ -6,8 +6,10 @@ import pytest
 
 from fasterstore.customer_key import CHECK_NAME
 from fasterstore.digests import checksum_base64
+from fasterstore.sealed_body import sealed_bytes
 from fasterstore.storage.disk import RealDisk
-from tests.customer_keys import TARGET, A, B, bring, told
+from tests.customer_keys import TARGET, A, B, bring, bring_source, told
+from tests.storage_node import audit
 from tests.web.app.multipart_client import PART_BYTES, Upload, code, element, elements
 from tests.web.app.test_post_object import post, signed
 
@@ -115,6 +117,22 @@ def test_bytes_are_appended_to_an_object_of_parts(store, uploaded):
     headers = {"x-amz-write-offset-bytes": str(len(WHOLE)), **bring(A)}
     assert store.send("PUT", "/box/k", b"more", headers).status == 200
     assert store.send("GET", "/box/k", headers=bring(A)).body == WHOLE + b"more"
+
+
+def test_rows_agree_with_each_other_after_all_that(store, uploaded):
+    uploaded.complete()
+    number = store.worker.reader().locate("box", b"k").object.manifest
+    for part, body in enumerate(BODIES, 1):
+        (piece,) = store.worker.index.uploads.part(number, part).slices
+        assert (piece.first, piece.length) == (0, len(body))
+        assert store.worker.index.uploads.blob(piece.blob).blob.location.plaintext_bytes == sealed_bytes(len(body))
+    for size, name in ((0, "empty"), (10, "small"), (300_000, "large")):
+        store.send("PUT", f"/box/{name}", os.urandom(size), bring(A))
+    store.send("PUT", "/box/small", b"more", {"x-amz-write-offset-bytes": "10", **bring(A)})
+    store.send("PUT", "/box/empty", b"more", {"x-amz-write-offset-bytes": "0", **bring(A)})
+    store.send("PUT", "/box/copy", headers={"x-amz-copy-source": "/box/large", **bring_source(A)})
+    store.send("DELETE", "/box/large")
+    audit(store.datadir.index_path)
 
 
 # ---- forms ----
