@@ -9,6 +9,7 @@ reader is ever old enough to hold back a checkpoint for long.
 """
 
 import contextlib
+import os
 import threading
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ import apsw.sqlite_extra
 
 from fasterstore.errors import DamagedRow, StoreError, UnsupportedFormat, VolumeSuspect
 from fasterstore.metadata import schema
+from fasterstore.metadata.table_scan import TableScan
 from fasterstore.metadata.upload_view import UploadView
 from fasterstore.model import BlobRow, BucketRow, ObjectRow, SegmentRow, UsageRow
 
@@ -115,15 +117,16 @@ WHERE b.name = ?1
 class IndexView:
     """A read-only connection. Not for two threads at once; cheap to keep, one per process."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, cache_kib: int = VIEW_CACHE_KIB) -> None:
         """Open `path`. Raises UnsupportedFormat, DamagedRow or apsw.Error (no such file, damaged file).
 
         Every method raises VolumeSuspect if the medium cannot be read, DamagedRow for whatever else is wrong with the file.
         """
-        self._connection = open_connection(path, apsw.SQLITE_OPEN_READONLY, VIEW_CACHE_KIB)
+        self._connection = open_connection(path, apsw.SQLITE_OPEN_READONLY, cache_kib)
         self._connection.execute("PRAGMA query_only=1")
         self._execute = self._connection.execute
         self.uploads = UploadView(self._rows)
+        self.scan = TableScan(self._rows)
         version, self._index_uuid, self._log_uuid = schema.unpack_identity(self._one("SELECT value FROM meta WHERE name = 'identity'"))
         if version not in schema.READABLE_VERSIONS:
             raise UnsupportedFormat(f"{path}: index schema {version}; this build reads {schema.SCHEMA_VERSION}")
@@ -143,6 +146,19 @@ class IndexView:
         if not rows:
             raise DamagedRow(f"the index answers nothing to {statement!r}")
         return rows[0][0]
+
+    def forget_cached_pages(self) -> None:
+        """Let the kernel drop what it holds of the index file, so that a scan reads the medium: a hint.
+
+        Through a descriptor that SQLite has open: one opened and closed here would drop SQLite's locks.
+        """
+        with contextlib.suppress(OSError, apsw.Error):
+            path = os.path.realpath(self._connection.db_filename("main"))
+            for name in os.listdir("/proc/self/fd"):
+                with contextlib.suppress(OSError):
+                    if os.readlink(f"/proc/self/fd/{name}") == path:
+                        os.posix_fadvise(int(name), 0, 0, os.POSIX_FADV_DONTNEED)
+                        return
 
     def begin(self) -> None:
         """Hold one read transaction for the statements that follow, until `end`: cheaper than one each. Never across a switch."""
@@ -212,6 +228,11 @@ class IndexView:
         statement = "SELECT key, blob, value FROM objects WHERE bucket_id = ? AND key >= ? ORDER BY key LIMIT ?"
         rows = self._rows(statement, bucket_id, key, limit)
         return [(found, schema.unpack_object(bucket_id, found, blob, value)) for found, blob, value in rows]
+
+    def damaged_blobs(self) -> int:
+        """Return how many blobs failed verification and are not repaired. Raises DamagedRow."""
+        rows = self._rows("SELECT value FROM meta WHERE name = 'damaged'")
+        return schema.unpack_damaged(rows[0][0]) if rows else 0
 
     def usage(self) -> list[UsageRow]:
         """Return what each bucket holds, by name."""

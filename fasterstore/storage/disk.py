@@ -8,6 +8,7 @@ What is promised after a power cut: bytes of a file once `fdatasync` or `fsync` 
 (created, renamed, removed) once `fsync_dir` of its folder returned. Nothing else, in no order (Pillai et al., OSDI'14).
 """
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -25,6 +26,7 @@ IOV_MAX = os.sysconf("SC_IOV_MAX")
 _SYNC_FILE_RANGE_WRITE = 2
 _PUNCH_HOLE_KEEP_SIZE = 0x03
 _ZEROS = bytes(1 << 20)
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
@@ -78,6 +80,13 @@ class Disk(Protocol):
 
     def start_writeback(self, fd: int, offset: int, length: int) -> None:
         """Start writing those pages out, without waiting: a hint that paces a later sync and promises nothing."""
+        ...
+
+    def forget(self, fd: int, offset: int, length: int) -> None:
+        """Drop those bytes from the page cache, as far as they are clean, and read nothing ahead through `fd` from now on.
+
+        A hint: the next read comes from the medium.
+        """
         ...
 
     def rename(self, src: str, dst: str) -> None:
@@ -218,6 +227,14 @@ class RealDisk:
             number = ctypes.get_errno()
             if number not in {errno.ENOSYS, errno.EOPNOTSUPP, errno.ESPIPE, errno.EINVAL, errno.EINTR}:
                 raise OSError(number, os.strerror(number))
+
+    def forget(self, fd: int, offset: int, length: int) -> None:
+        # Whole pages: the kernel keeps one that the range only touches.
+        start = offset // _PAGE_BYTES * _PAGE_BYTES
+        end = -(-(offset + length) // _PAGE_BYTES) * _PAGE_BYTES
+        with contextlib.suppress(OSError):
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
+            os.posix_fadvise(fd, start, end - start, os.POSIX_FADV_DONTNEED)
 
     def rename(self, src: str, dst: str) -> None:
         os.rename(src, dst)

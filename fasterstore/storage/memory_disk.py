@@ -196,6 +196,9 @@ class MemoryDisk:
         self._handle(fd)
         self._fault("start_writeback")
 
+    def forget(self, fd: int, offset: int, length: int) -> None:
+        self._handle(fd)
+
     def rename(self, src: str, dst: str) -> None:
         self._fault("rename")
         src, dst = posixpath.normpath(src), posixpath.normpath(dst)

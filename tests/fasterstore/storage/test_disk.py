@@ -1,6 +1,8 @@
 """Both disks keep the same contract: the real one on a folder, the one in memory on itself."""
 
+import ctypes
 import errno
+import mmap
 import os
 import resource
 import stat
@@ -44,6 +46,28 @@ def test_pwritev_takes_more_buffers_than_the_kernel_does_at_once(place):
     fd = disk.open(f"{folder}/a", create=True)
     disk.pwritev(fd, [bytearray(buffers[0]), memoryview(buffers[1]), *buffers[2:]], 5)
     assert disk.pread(fd, 1 << 20, 5) == b"".join(buffers)
+    disk.close(fd)
+
+
+def resident_pages(fd: int, length: int) -> int:
+    """How many pages of the file the kernel holds in memory."""
+    pages = (ctypes.c_ubyte * (length // mmap.PAGESIZE))()
+    with mmap.mmap(fd, length) as mapped:
+        start = ctypes.c_char.from_buffer(mapped)
+        assert ctypes.CDLL(None).mincore(ctypes.c_void_p(ctypes.addressof(start)), ctypes.c_size_t(length), pages) == 0
+        del start
+    return sum(page & 1 for page in pages)
+
+
+def test_what_is_forgotten_comes_from_the_medium_and_nothing_is_read_ahead(place):
+    disk, folder = place
+    fd = disk.open(f"{folder}/a", create=True)
+    disk.pwrite(fd, b"x" * (1 << 20), 0)
+    disk.fdatasync(fd)
+    disk.forget(fd, 1, (1 << 20) - 2)
+    assert disk.pread(fd, 5000, 4096) == b"x" * 5000
+    if isinstance(disk, RealDisk) and not os.path.realpath(folder).startswith("/dev/shm"):
+        assert resident_pages(fd, 1 << 20) == 2
     disk.close(fd)
 
 
