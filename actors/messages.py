@@ -278,7 +278,7 @@ class SegmentIdsLeased(NamedTuple):
 
 
 class BlobFoundDamaged(NamedTuple):
-    """Tell, web -> metadata-journal: the record there failed verification; its blob is no dedup target any more. Make it by `of`.
+    """Tell, anybody -> metadata-journal: the record there failed verification; its blob is no dedup target any more. Make it by `of`.
 
     With the whole place: a relocation keeps the record id, and what was moved meanwhile is not damaged for being gone from there.
     """
@@ -307,6 +307,21 @@ class Checkpointed(NamedTuple):
 
     durable_applied: int
     busy: bool
+
+
+# ---- to scrubber ---------------------------------------------------------------------------------------------------------------
+
+
+class ScrubAction(NamedTuple):
+    """Ask, web -> scrubber: "start" a round now at full speed, "pause", "resume", or "" for a look. Reply: the state as a plain dict."""
+
+    action: str = ""
+
+
+class ScrubOn(NamedTuple):
+    """Tell, scrubber -> itself: do the next step. One of an older `turn` has been overtaken by an order."""
+
+    turn: int
 
 
 # ---- to cache ------------------------------------------------------------------------------------------------------------------
@@ -347,6 +362,6 @@ WIRE_TYPES: tuple[type[Any], ...] = (
     DeletedMany, UploadMade, DeleteObjects, CopyObject, RenameObject, AmendObject, ConfigureBucket,
     CreateUpload, CopyPart, CompleteUpload, AbortUpload,
     CommitPut, DeleteObject, CreateBucket, DeleteBucket, SegmentOpened, SegmentSealed, LeaseSegmentIds, SegmentIdsLeased,
-    BlobFoundDamaged, Checkpoint, Checkpointed, Admit, ForgetAll, CollectVitals, CollectMetrics, *SPACE_WIRE_TYPES,
+    BlobFoundDamaged, Checkpoint, Checkpointed, ScrubAction, Admit, ForgetAll, CollectVitals, CollectMetrics, *SPACE_WIRE_TYPES,
 )
 """A type's place in this tuple is its tag on the wire. Both ends are always the same build, so order may change."""

@@ -106,6 +106,11 @@ SETTINGS: tuple[Setting, ...] = (
            "Age at which an unfinished multipart upload is dropped.", "Shorter than a slow upload loses that upload."),
     _whole("FS_READ_GRACE_SECS", "read_grace_secs", 600, (0, _DAY_SECS),
            "How long bytes that nothing names any more stay readable.", "Shorter than a slow download breaks that download off."),
+    _whole("FS_SCRUB_INTERVAL_DAYS", "scrub_interval_days", 7, (0, 3_650),
+           "Within so many days every stored byte is read and verified; 0 = only when asked for.",
+           "Longer lets rot on the disk go unnoticed for longer."),
+    _whole("FS_SCRUB_MAX_DISK_PERCENT", "scrub_max_disk_percent", 5, (1, 100),
+           "Share of the disk's time that this may take.", "It takes more, up to half, if the days would not suffice."),
     _whole("FS_MAX_REQUEST_BYTES", "max_request_bytes", 134_217_728, (1, 5 * _TEBIBYTE),
            "Largest request body.", "S3's own limit for one PUT is 5368709120."),
     _whole("FS_REQUEST_TIMEOUT_SECS", "request_timeout_secs", 60, (1, _DAY_SECS),
@@ -180,6 +185,8 @@ class Settings:
     multipart_ttl_secs: int
     read_grace_secs: int
     storage_compact_disk_percent: int
+    scrub_interval_days: int
+    scrub_max_disk_percent: int
     max_request_bytes: int
     request_timeout_secs: int
     log_json: bool

@@ -9,7 +9,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from actors.compactor import CompactionPlan
 from actors.directory import Directory
@@ -17,6 +17,7 @@ from actors.messages import ConfigureBucket, CreateBucket, WorkerLost
 from actors.observer import Observer
 from actors.runtime import Event, sleep
 from actors.samples import MetricSamples
+from actors.scrub_samples import scrub_samples
 from actors.transport import StorageListener
 from actors.wire import Hello
 from fasterstore.errors import DamagedLog, DamagedRow, InvariantError, StorageFull, StoreError, UnsupportedFormat, VolumeSuspect
@@ -29,6 +30,7 @@ from fasterstore.settings import Settings
 from fasterstore.storage.datadir import STORAGE_LOCK_NAME, DataDir, DirLock
 from fasterstore.storage.disk import RealDisk
 from tools.commands import follow_commands
+from tools.scrubbing import make_report, start_scrubber
 from tools.storage_actors import StorageActors
 from tools.storage_metrics import StorageMetrics
 from tools.supervisor import EXIT_LOG_DAMAGED, EXIT_REFUSED, EXIT_VOLUME_SUSPECT, Child
@@ -60,6 +62,8 @@ class StorageProcess:
         self._view: IndexView | None = None
         self.directory = Directory()
         self._metrics = StorageMetrics(lambda: self._view)
+        self._scrub_report = make_report(settings)
+        self._scrubber: Any = None
         self.actors = StorageActors(
             RealDisk(),
             datadir,
@@ -106,6 +110,7 @@ class StorageProcess:
             logger.warning("%d bytes of an unacknowledged batch were set aside in quarantine", self.actors.torn_bytes)
         self._view = IndexView(self._datadir.index_path)
         self._create_buckets()
+        self._scrubber = start_scrubber(self._settings, RealDisk(), self._datadir, self.directory, self._scrub_report)
         self._listener.ready()
         logger.info("epoch %d ready after %.3f s", self.actors.epoch, time.monotonic() - started)
 
@@ -117,6 +122,8 @@ class StorageProcess:
             before_stop()
         self._listener.stop()
         self.directory.get("observer").stop()  # type: ignore[attr-defined]
+        if self._scrubber is not None:
+            self._scrubber.stop()
         self.actors.stop()
         if self._view is not None:
             self._view.close()
@@ -146,7 +153,7 @@ class StorageProcess:
         os._exit(outcome.code)
 
     def _samples(self) -> list[MetricSamples]:
-        return self._metrics.samples() + self.actors.compaction_state.samples() + self.web_samples()
+        return self._metrics.samples() + self.actors.compaction_state.samples() + scrub_samples(self._scrub_report) + self.web_samples()
 
     def _hello(self) -> Hello:
         return Hello(self.actors.epoch, self.actors.index_uuid, self.actors.log_uuid, CREDIT_BYTES, MAX_DEPTH)

@@ -36,7 +36,8 @@ class WorkerProcess:
         self._link = StorageLink(datadir.path, child.number, local, self._connected, on_lost=self._lost)
         for name in ("segment-writer", "metadata-journal", "compactor"):
             remote.register(name, self._link.ref(name))
-        remote.register("observer", self._link.ref("observer", exempt=True))
+        for name in ("observer", "scrubber"):
+            remote.register(name, self._link.ref(name, exempt=True))
         self._web = WebProcess(settings, datadir, keyring, listener, number=child.number, directory=remote, link_state=self._state)
         self._web.server.another_has_fewer = partial(board.another_has_fewer, child.slot)
         self._web.observe(local)

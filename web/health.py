@@ -6,6 +6,7 @@ The same two answer under MinIO's names, which probes and load balancers of its 
 from collections.abc import Callable
 
 from web.context import Request
+from web.damage import damage
 from web.reply import Reply, text_reply
 from web.worker import Worker
 
@@ -19,7 +20,7 @@ def readyz(worker: Worker, request: Request) -> Reply:
     """200 if reads and writes are served, else 503 with what is waited for. What an operator should look at besides has its own line."""
     missing = _waited_for(worker)
     if not missing:
-        return text_reply(200, "ready\n" + _trouble(worker))
+        return text_reply(200, "".join(f"{line}\n" for line in ("ready", *damage(worker))) + _trouble(worker))
     reply = text_reply(503, missing + "\n")
     reply.headers.append(("Retry-After", "1"))
     return reply

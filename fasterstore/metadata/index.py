@@ -96,6 +96,20 @@ def _unreadable(error: Exception) -> StoreError:
     return DamagedRow(f"index read: {error}")
 
 
+_DAMAGE_IO = frozenset((
+    apsw.SQLITE_IOERR_DATA, apsw.SQLITE_IOERR_READ, apsw.SQLITE_IOERR_SHORT_READ, apsw.SQLITE_IOERR_CORRUPTFS,
+))  # fmt: skip
+_OF_THIS_PROCESS = (apsw.BusyError, apsw.LockedError, apsw.CantOpenError, apsw.NoMemError, apsw.InterruptError, apsw.FullError)
+
+
+def says_damage(error: StoreError) -> bool:
+    """Whether a failed read of the index says that its file is bad, and not only that this process could not read it."""
+    cause = error.__cause__
+    if isinstance(cause, apsw.IOError):
+        return cause.extendedresult in _DAMAGE_IO
+    return not isinstance(cause, _OF_THIS_PROCESS)
+
+
 class Located(NamedTuple):
     """All that a GET needs, read in one statement; what is missing is None."""
 
@@ -112,6 +126,14 @@ FROM buckets b LEFT JOIN objects o ON o.bucket_id = b.bucket_id AND o.key = ?2
 LEFT JOIN blobs x ON x.number = o.blob LEFT JOIN segments s ON s.segment_id = x.segment
 WHERE b.name = ?1
 """
+
+
+def open_view(path: str, cache_kib: int) -> "IndexView":
+    """An IndexView. Raises as its methods do, also where SQLite cannot open the file at all, and UnsupportedFormat."""
+    try:
+        return IndexView(path, cache_kib)
+    except _READ_ERRORS as error:
+        raise _unreadable(error) from error
 
 
 class IndexView:

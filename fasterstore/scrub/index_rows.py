@@ -7,7 +7,7 @@ that table is left out: it is damage all the same, and the index is made again a
 from collections.abc import Iterator
 
 from fasterstore.errors import DamagedRow, VolumeSuspect
-from fasterstore.metadata.index import IndexView
+from fasterstore.metadata.index import IndexView, says_damage
 from fasterstore.metadata.table_scan import INDEXES, TABLES, Index, Slice, Table, bad_rows
 from fasterstore.scrub.damage import Damage, Step, What
 from fasterstore.scrub.progress import Counts, Position
@@ -25,7 +25,10 @@ class IndexScrub:
         self._view = view
 
     def steps(self, position: Position) -> Iterator[Step]:
-        """Read on, from the beginning of the table or index that `position` names. Raises nothing of the index's."""
+        """Read on, from the beginning of the table or index that `position` names.
+
+        Raises DamagedRow, VolumeSuspect for what is no damage: this process could not read.
+        """
         parts: list[Table | Index] = [*TABLES, *INDEXES]
         if not position.at:
             self._view.forget_cached_pages()
@@ -41,6 +44,8 @@ class IndexScrub:
             try:
                 found, reason = self._read(part, after), ""
             except (DamagedRow, VolumeSuspect) as error:
+                if not says_damage(error):
+                    raise
                 found, reason = Slice([], None), error.detail
             if isinstance(part, Table) and (bad := bad_rows(part, found.rows)):
                 reason = "; ".join(row.reason for row in bad[:3])

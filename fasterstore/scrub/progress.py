@@ -8,7 +8,8 @@ interval after it began, and even then never less than t.
 
     {"version": 1, "round": number from 1, "elapsed_ms": running time since the round began, "phase": a name of PHASES,
      "at": the segment, table or file that is read, "after": what of it is done, "finished": bool,
-     "counts": {bytes, records, rows, damaged}, "last": the counts of the round before with "ended_ms", or null}
+     "counts": {bytes, records, rows, damaged}, "last": the counts of the round before with "ended_ms", or null,
+     "log_damage": what was wrong with a finished journal file in this round or the last, or ""}
 
 Time in which the node was off does not count. A file that cannot be read is no loss: the round begins anew.
 Owns no clock and no file.
@@ -61,6 +62,16 @@ class Progress(NamedTuple):
     finished: bool = False
     counts: Counts = Counts()
     last: LastRound | None = None
+    log_damage: str = ""
+
+    def ended(self, now_ms: int) -> "Progress":
+        """This round, over at `now_ms`; its log damage stays until a round finds none."""
+        last = LastRound(self.counts, now_ms, self.elapsed_ms)
+        return self._replace(position=Position(), finished=True, last=last)
+
+    def next(self) -> "Progress":
+        """The round after this one, at its beginning."""
+        return Progress(self.round + 1, last=self.last, log_damage=self.log_damage)
 
 
 def pause_secs(share: float, busy_secs: float, step_bytes: int, remaining_bytes: int, remaining_secs: float) -> float:
@@ -89,6 +100,7 @@ def pack(progress: Progress) -> bytes:
         "finished": progress.finished,
         "counts": progress.counts._asdict(),
         "last": None if last is None else {**last.counts._asdict(), "ended_ms": last.ended_ms, "elapsed_ms": last.elapsed_ms},
+        "log_damage": progress.log_damage,
     }
     return (json.dumps(document, indent=2) + "\n").encode("ascii")
 
@@ -108,6 +120,7 @@ def unpack(data: bytes) -> Progress | None:
             bool(document["finished"]),
             _counts(document["counts"]),
             None if last is None else LastRound(_counts(last), int(last["ended_ms"]), int(last["elapsed_ms"])),
+            str(document["log_damage"]),
         )
     except (ValueError, KeyError, TypeError):
         return None

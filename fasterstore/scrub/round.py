@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from typing import Protocol
 
-from fasterstore.metadata.index import IndexView
+from fasterstore.metadata.index import open_view
 from fasterstore.scrub.damage import Step
 from fasterstore.scrub.index_rows import IndexScrub
 from fasterstore.scrub.log_files import LogScrub
@@ -29,12 +29,12 @@ class _Part(Protocol):
 
 
 class Round:
-    """See the module. Raises from its constructor as IndexView does."""
+    """See the module. Raises DamagedRow, VolumeSuspect from its constructor."""
 
     def __init__(self, disk: Disk, datadir: DataDir, quarantine: Quarantine, position: Position) -> None:
         self._disk = disk
         self._datadir = datadir
-        self._view = IndexView(datadir.index_path, VIEW_CACHE_KIB)
+        self._view = open_view(datadir.index_path, VIEW_CACHE_KIB)
         self._position = position
         self._parts: dict[str, _Part] = {
             "records": RecordScrub(disk, datadir.segments_dir, self._view, quarantine),
@@ -64,10 +64,6 @@ class Round:
             finally:
                 self._disk.close(fd)
         return total
-
-    def damaged_blobs(self) -> int:
-        """How many blobs the index calls damaged. Raises DamagedRow, VolumeSuspect."""
-        return self._view.damaged_blobs()
 
     def close(self) -> None:
         """Let go of the index and of what is open."""
