@@ -23,6 +23,7 @@ from fasterstore.settings import load
 from fasterstore.storage.datadir import open_datadir
 from fasterstore.storage.disk import RealDisk
 from tools.key_preparation import prepare
+from tools.scrubbing import make_report, start_scrubber
 from tools.storage_actors import StorageActors
 from web.app import make_app
 from web.regions import FileRegion
@@ -71,6 +72,7 @@ class Store:
         )
         for _ in self.actors.start():
             pass
+        self.scrubber = start_scrubber(self.settings, self.disk, self.datadir, self.directory, make_report(self.settings))
         blobs = BlobCache(self.settings.cache_capacity_bytes, self.settings.cache_object_max_bytes)
         self.cache = Cache.start(blobs)
         self.worker = Worker(
@@ -95,6 +97,7 @@ class Store:
         sleep(0)
         self.observer.stop()
         self.cache.stop()
+        self.scrubber.stop()
         self.actors.stop()
         if self.worker.index is not None:
             self.worker.index.close()
