@@ -23,7 +23,8 @@ from fasterstore.scrub.damage import Damage, Step, What
 from fasterstore.scrub.progress import PHASES, Counts, Position, pack, unpack
 from fasterstore.scrub.report import ScrubReport
 from fasterstore.scrub.round import Round
-from fasterstore.storage.datadir import DataDir, write_atomically
+from fasterstore.storage.atomic_file import write_atomically
+from fasterstore.storage.datadir import DataDir
 from fasterstore.storage.disk import Disk
 from fasterstore.storage.index_mark import index_damage, mark_index_damaged
 from fasterstore.storage.quarantine import Quarantine

@@ -72,6 +72,19 @@ def rekey(environ: dict[str, str], new_key_file: Path | None, finish: bool, new_
     sys.exit(verb.main(environ, new_key_file=new_key_file, finish=finish, new_epoch=new_epoch))
 
 
+@cli.command()
+@click.option("--full", is_flag=True, help="Read every byte of every record, not only headers and chunk tables.")
+@click.option("--repair", "mend", is_flag=True, help="Put right what is derivable, with a report; the node must be stopped.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--data-dir", help="Instead of FS_DATA_DIR.")
+@click.pass_obj
+def check(environ: dict[str, str], full: bool, mend: bool, as_json: bool, data_dir: str | None) -> None:
+    """Check the data dir: journal, index, references, usage, segments. Exit code 0: clean, 1: findings, 2: no check."""
+    from tools import check as verb  # noqa: PLC0415
+
+    sys.exit(verb.main(environ, full=full, mend=mend, as_json=as_json, data_dir=data_dir))
+
+
 def main() -> None:
     """Entry point of `python -m fasterstore`."""
     cli(prog_name="fasterstore")

@@ -143,6 +143,10 @@ class IndexWriter:
         self.log_pages = 0
         return True
 
+    def rebuild_indexes(self) -> None:
+        """Make every secondary index anew from its table, in a transaction of its own. Raises apsw.Error."""
+        self._execute("REINDEX")
+
     def close(self) -> None:
         """Close the connection without a checkpoint."""
         self._connection.close()

@@ -111,6 +111,32 @@ def open_datadir(disk: Disk, path: str, random_bytes: Callable[[int], bytes]) ->
     _make_folders(disk, path, _OTHER_FOLDERS)
     # A start that was killed behind a rename may have left names only in the page cache: from here on they are relied upon.
     disk.fsync_dir(path)
+    document, number, node_id, log_uuid = _identify(disk, format_path)
+    if number < FORMAT:
+        write_atomically(disk, format_path, _json_bytes(document | {"format": FORMAT}))
+    keys_path = os.path.join(path, KEYS_NAME)
+    keys = read_key_file(disk, keys_path)
+    settle_previous(disk, keys_path, keys)
+    return DataDir(path, node_id, log_uuid, keys)
+
+
+def read_datadir(disk: Disk, path: str) -> DataDir:
+    """The data dir at `path`, changing nothing and without its keys (`keys` is empty): for tools that look at it.
+
+    Raises UnsupportedFormat: there is none, of another format, or a part of it is missing or unreadable. Raises OSError as the disk does.
+    """
+    path = os.path.abspath(path)
+    format_path = os.path.join(path, FORMAT_NAME)
+    for name in (FORMAT_NAME, *_STORE_FOLDERS):
+        if not disk.exists(os.path.join(path, name)):
+            raise UnsupportedFormat(f"{path}: there is no {name}; it is not a FasterStore data dir, or a part of it is missing")
+    _document, number, node_id, log_uuid = _identify(disk, format_path)
+    if number < FORMAT:
+        raise UnsupportedFormat(f"{format_path}: data format {number} is older than {FORMAT}; the next start brings it up to date")
+    return DataDir(path, node_id, log_uuid, KeyFile(b""))
+
+
+def _identify(disk: Disk, format_path: str) -> tuple[dict[str, Any], int, bytes, bytes]:
     document = read_json(disk, format_path)
     number = document.get("format")
     if not isinstance(number, int) or number < 1:
@@ -123,12 +149,7 @@ def open_datadir(disk: Disk, path: str, random_bytes: Callable[[int], bytes]) ->
         raise UnsupportedFormat(f"{format_path}: node_id or log_uuid is unreadable") from error
     if len(node_id) != UUID_BYTES or len(log_uuid) != UUID_BYTES:
         raise UnsupportedFormat(f"{format_path}: node_id or log_uuid is unreadable")
-    if number < FORMAT:
-        write_atomically(disk, format_path, _json_bytes(document | {"format": FORMAT}))
-    keys_path = os.path.join(path, KEYS_NAME)
-    keys = read_key_file(disk, keys_path)
-    settle_previous(disk, keys_path, keys)
-    return DataDir(path, node_id, log_uuid, keys)
+    return document, number, node_id, log_uuid
 
 
 class DirLock:

@@ -6,7 +6,8 @@ Owns that file; never touches the index itself.
 
 import os
 
-from fasterstore.storage.datadir import DataDir, write_atomically
+from fasterstore.storage.atomic_file import write_atomically
+from fasterstore.storage.datadir import DataDir
 from fasterstore.storage.disk import Disk
 
 MARK_NAME = "damaged"
