@@ -5,7 +5,10 @@ Each verb imports its module only when it is called, so that one verb does not p
 
 import os
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any, NoReturn
 
 import click
 
@@ -83,6 +86,73 @@ def check(environ: dict[str, str], full: bool, mend: bool, as_json: bool, data_d
     from tools import check as verb  # noqa: PLC0415
 
     sys.exit(verb.main(environ, full=full, mend=mend, as_json=as_json, data_dir=data_dir))
+
+
+@cli.group()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--data-dir", help="Instead of FS_DATA_DIR.")
+@click.pass_context
+def dump(context: click.Context, as_json: bool, data_dir: str | None) -> None:
+    """Show one record, frame, entry, blob or object of the data dir; no secret is shown, nothing is changed."""
+    context.obj = context.obj, as_json, data_dir
+
+
+def _dump(options: tuple[dict[str, str], bool, str | None], look: str, *arguments: Any) -> NoReturn:
+    from tools import dump as verb  # noqa: PLC0415
+
+    environ, as_json, data_dir = options
+    sys.exit(verb.main(environ, partial(_looked_at, getattr(verb, look), arguments), as_json=as_json, data_dir=data_dir))
+
+
+def _looked_at(look: Callable[..., dict[str, Any]], arguments: tuple[Any, ...], datadir: Any) -> dict[str, Any]:
+    return look(datadir, *arguments)
+
+
+@dump.command("record")
+@click.argument("segment", type=int)
+@click.argument("offset", type=int)
+@click.pass_obj
+def dump_record(options: Any, segment: int, offset: int) -> None:
+    """The record whose header begins at OFFSET of segment number SEGMENT."""
+    _dump(options, "record_at", segment, offset)
+
+
+@dump.command("frame")
+@click.argument("file_or_lsn")
+@click.argument("offset", type=int, required=False)
+@click.pass_obj
+def dump_frame(options: Any, file_or_lsn: str, offset: int | None) -> None:
+    """The frame that begins at OFFSET of a journal file, or the one that holds an LSN."""
+    if offset is not None:
+        _dump(options, "frame_at", file_or_lsn, offset)
+    if not file_or_lsn.isdecimal():
+        raise click.UsageError("give a journal file and an offset, or an LSN")
+    _dump(options, "frame_of", int(file_or_lsn))
+
+
+@dump.command("entry")
+@click.argument("lsn", type=int)
+@click.pass_obj
+def dump_entry(options: Any, lsn: int) -> None:
+    """The journal entry of that LSN."""
+    _dump(options, "entry_of", lsn)
+
+
+@dump.command("blob")
+@click.argument("number", type=int)
+@click.pass_obj
+def dump_blob(options: Any, number: int) -> None:
+    """A blob's row and its record."""
+    _dump(options, "blob_of", number)
+
+
+@dump.command("object")
+@click.argument("bucket")
+@click.argument("key")
+@click.pass_obj
+def dump_object(options: Any, bucket: str, key: str) -> None:
+    """An object's row, and the blob or the parts that hold its bytes."""
+    _dump(options, "object_of", bucket, key)
 
 
 def main() -> None:
