@@ -21,6 +21,7 @@ def scrub_samples(report: ScrubReport) -> list[MetricSamples]:
         _gauge("fasterstore_scrub_round_done_ratio", "How much of the running round has been read, 0 to 1.", share),
         _gauge("fasterstore_scrub_pace_bytes_per_second", "Rate of the running round, rests included.", report.status()["bytes_per_sec"]),
         _gauge("fasterstore_scrub_index_damaged", "1: the index is damaged; the next start makes it again.", bool(report.index_damage)),
+        _gauge("fasterstore_scrub_copy_damaged", "1: a kept copy of the index is damaged.", bool(report.copy_damage)),
         _gauge("fasterstore_scrub_log_damaged", "1: a finished journal file is damaged.", bool(progress.log_damage)),
         metric(
             "fasterstore_scrub_state", "gauge", "1 for what scrubbing is doing.",

@@ -215,8 +215,8 @@ class Scrubber(GeventActor):
             self._finish()
             return
         phase = report.progress.position.phase
-        if step.position.phase == PHASES[-1] != phase:
-            report.progress = report.progress._replace(log_damage="")
+        if step.position.phase != phase:
+            report.enter(step.position.phase)
         report.add(step, ended - self._step_ended)
         self._step_ended = ended
         for damage in step.damage:

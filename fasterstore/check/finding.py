@@ -22,6 +22,8 @@ class Kind(StrEnum):
     """A row fails its checksum, or a plain column differs from it."""
     INDEX_STRUCTURE = "index-structure"
     """SQLite's own check: b-trees, freelist, a secondary index that differs from its table."""
+    COPY_DAMAGED = "copy-damaged"
+    """A kept copy of the index fails its checksums: a rebuild takes the other one."""
     DANGLING = "dangling"
     """Something names a blob, manifest, segment or bucket that is not there."""
     WRONG_SIZE = "wrong-size"

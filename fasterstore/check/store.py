@@ -1,4 +1,4 @@
-"""A check of a whole store: log, index, segment files, in this order. What the verb `check` runs; changes nothing.
+"""A check of a whole store: log, index, segment files, kept copies of the index. What the verb `check` runs; changes nothing.
 
 A stopped store is read as it stands. A running one is read in short transactions beside its node; comparisons are then confirmed
 (`confirm.py`), and those that the node kept changing are told apart.
@@ -15,6 +15,8 @@ from fasterstore.check.log_files import LogEnd, check_log
 from fasterstore.check.segment_files import SegmentCheck
 from fasterstore.errors import StorageFailure, StoreError, UnsupportedFormat
 from fasterstore.metadata.index import IndexView, open_view, says_damage
+from fasterstore.scrub.index_copies import CopyScrub
+from fasterstore.scrub.progress import Position
 from fasterstore.storage.datadir import DataDir
 from fasterstore.storage.disk import Disk
 from fasterstore.storage.wal_format import file_name
@@ -60,6 +62,7 @@ class StoreCheck:
                 yield from self._segments(view)
             if trouble is not None:
                 yield trouble
+            yield from self._copies()
         finally:
             if view is not None:
                 view.close()
@@ -137,6 +140,14 @@ class StoreCheck:
             return view.applied_lsn()
         except StoreError:
             return -1
+
+    def _copies(self) -> Iterator[Finding | Progress]:
+        rows = 0
+        for step in CopyScrub(self._datadir.snapshots_dir).steps(Position("copies")):
+            rows += step.counts.rows
+            yield Progress("rows of kept copies", rows, 0)
+            for damage in step.damage:
+                yield Finding(Kind.COPY_DAMAGED, f"snapshots/{step.position.at}", damage.reason)
 
     def _segments(self, view: IndexView) -> Iterator[Finding | Progress]:
         check = SegmentCheck(self._disk, self._datadir.segments_dir, view, full=self._full)

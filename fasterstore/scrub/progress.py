@@ -19,7 +19,7 @@ import json
 from typing import NamedTuple
 
 VERSION = 1
-PHASES = ("records", "index", "log")
+PHASES = ("records", "index", "copies", "log")
 LATE_SHARE = 0.5
 """Of the disk's time, at most, however late a round is."""
 

@@ -31,7 +31,7 @@ class ScrubReport:
         """Over all rounds of this process."""
         self.copies_refused = 0
         """Bad records that were not copied aside, for want of room."""
-        self.index_damage = ""
+        self.index_damage = self.copy_damage = ""
         self.findings: deque[str] = deque(maxlen=FINDINGS_SHOWN)
         self.late = False
         """The last rest was cut short, or the round would end too late."""
@@ -59,6 +59,13 @@ class ScrubReport:
         for damage in step.damage:
             self._note(damage)
 
+    def enter(self, phase: str) -> None:
+        """A phase begins: what was found in it before is looked for anew."""
+        if phase == "log":
+            self.progress = self.progress._replace(log_damage="")
+        elif phase == "copies":
+            self.copy_damage = ""
+
     def _note(self, damage: Damage) -> None:
         blob = damage.blob
         if blob is not None:
@@ -69,6 +76,8 @@ class ScrubReport:
         self.findings.append(f"{damage.what}: {damage.reason}")
         if damage.what is What.INDEX:
             self.index_damage = self.index_damage or damage.reason
+        elif damage.what is What.COPY:
+            self.copy_damage = damage.reason
         else:
             self.progress = self.progress._replace(log_damage=damage.reason)
 
@@ -89,6 +98,8 @@ class ScrubReport:
         lines = []
         if self.index_damage:
             lines.append(f"the index is damaged and is made again by the next start: {self.index_damage}")
+        if self.copy_damage:
+            lines.append(f"a kept copy of the index is damaged: {self.copy_damage}")
         if self.progress.log_damage:
             lines.append(f"a finished journal file is damaged: {self.progress.log_damage}")
         return lines

@@ -1,4 +1,4 @@
-"""One round of scrubbing: records, index, journal files, kept copies, in this order, in steps of a few milliseconds of work.
+"""One round of scrubbing: records, index, kept copies of it, journal files, in this order, in steps of a few milliseconds of work.
 
 Runs in one native thread. Opens an index view of its own, small, and closes it at the end. Changes nothing in the store; the only thing
 it writes is copies of bad records.
@@ -10,6 +10,7 @@ from typing import Protocol
 
 from fasterstore.metadata.index import open_view
 from fasterstore.scrub.damage import Step
+from fasterstore.scrub.index_copies import CopyScrub, list_copies
 from fasterstore.scrub.index_rows import IndexScrub
 from fasterstore.scrub.log_files import LogScrub
 from fasterstore.scrub.progress import PHASES, Position
@@ -39,6 +40,7 @@ class Round:
         self._parts: dict[str, _Part] = {
             "records": RecordScrub(disk, datadir.segments_dir, self._view, quarantine),
             "index": IndexScrub(self._view),
+            "copies": CopyScrub(datadir.snapshots_dir),
             "log": LogScrub(disk, datadir.journal_dir, datadir.log_uuid),
         }
         self._steps = self._all_steps()
@@ -57,6 +59,9 @@ class Round:
         """About how much a whole round reads. Raises OSError, DamagedRow, VolumeSuspect."""
         total = sum(row.live_bytes for row in self._view.segments())
         total += os.stat(self._datadir.index_path).st_size
+        if os.path.isdir(self._datadir.snapshots_dir):
+            paths = [os.path.join(self._datadir.snapshots_dir, name) for name in list_copies(self._datadir.snapshots_dir)]
+            total += sum(os.stat(path).st_size for path in paths)
         for first in list_files(self._disk, self._datadir.journal_dir)[:-1]:
             fd = self._disk.open(os.path.join(self._datadir.journal_dir, file_name(first)), read_only=True)
             try:

@@ -152,6 +152,26 @@ def test_a_secondary_index_that_lacks_an_entry(store):
     found(store, Kind.INDEX_STRUCTURE)
 
 
+def keep_copy(store, lsn):
+    """As the node keeps them: the whole index in one file, out of WAL mode."""
+    path = os.path.join(store.path, "snapshots", f"{lsn:016x}-{5:012x}-{store.datadir.log_uuid[:4].hex()}.copy")
+    connection = open_connection(store.index_path, apsw.SQLITE_OPEN_READWRITE, 1024)
+    connection.execute("VACUUM INTO ?", (path,))
+    connection.close()
+    return path
+
+
+def test_a_kept_copy_that_rotted(store):
+    first, second = keep_copy(store, 5), keep_copy(store, 6)
+    assert store.kinds() == set()
+    store.flip(second, 3 * 4096 + 2500)
+    (one,) = found(store, Kind.COPY_DAMAGED)
+    assert os.path.basename(second) in one.where
+    store.flip(first, 200)
+    assert len(found(store, Kind.COPY_DAMAGED)) == 2
+    assert sorted(os.listdir(os.path.dirname(first))) == [os.path.basename(first), os.path.basename(second)], "nothing is left beside them"
+
+
 # ---- references and counters
 
 
