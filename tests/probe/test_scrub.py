@@ -1,5 +1,6 @@
 """Scrubbing a real node whose files rot: found, shown, kept aside, repaired by a new PUT of the same bytes, and gone from every report."""
 
+import base64
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,9 +23,13 @@ SMALL, LARGE = b"small body " * 50, bytes(range(256)) * 9000
 SETTINGS = {"FS_CACHE_CAPACITY_MB": "0", "FS_SCRUB_INTERVAL_DAYS": "0"}
 
 
-@pytest.fixture(params=[1, 0], ids=["worker process", "one process"])
+MASTER_KEY = base64.b64encode(bytes(range(32))).decode()
+
+
+@pytest.fixture(params=["worker process", "one process", "encrypted"])
 def node(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RunningNode]:
-    made = RunningNode(tmp_path / "data", SETTINGS, workers=request.param)
+    secret = {"FS_ENCRYPTION_KEY_BASE64": MASTER_KEY} if request.param == "encrypted" else {}
+    made = RunningNode(tmp_path / "data", SETTINGS | secret, workers=int(request.param != "one process"))
     made.start()
     client = made.client()
     client.create_bucket(BUCKET)

@@ -5,10 +5,10 @@ import shutil
 
 import pykka
 import pytest
-from fasterstore.check.finding import Finding
-from fasterstore.check.store import StoreCheck
 
 from actors import messages as m
+from fasterstore.check.finding import Finding
+from fasterstore.check.store import StoreCheck
 from fasterstore.metadata.upload_schema import pack_map
 from fasterstore.model import CompleteIntent, DeleteIntent, UploadIntent
 from fasterstore.storage.datadir import read_datadir

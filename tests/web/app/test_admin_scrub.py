@@ -41,7 +41,7 @@ def test_damage_is_told_below_ready_and_the_node_stays_ready(store):
     store.make_bucket("box")
     store.send("PUT", "/box/key", b"some bytes")
     blob = store.worker.index.locate("box", b"key").blob
-    store.directory.get("metadata-journal").tell(BlobFoundDamaged(blob.number, blob.location.record_id))
+    store.directory.get("metadata-journal").tell(BlobFoundDamaged.of(blob))
     store.make_bucket("after-that")
     answer = store.send("GET", "/readyz", sign="")
     assert answer.status == 200
