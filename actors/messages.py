@@ -324,6 +324,28 @@ class ScrubOn(NamedTuple):
     turn: int
 
 
+# ---- to rate-limiter -----------------------------------------------------------------------------------------------------------
+
+
+class LeaseTokens(NamedTuple):
+    """Ask, web -> rate-limiter: up to `wanted` tokens of that access key ("" for all requests without one). Reply: TokensLeased.
+
+    `returned` tokens of a lapsed lease come back, `overdrawn` ones were used without a lease.
+    """
+
+    access_key: str
+    returned: int
+    overdrawn: int
+    wanted: int
+
+
+class TokensLeased(NamedTuple):
+    """Reply: so many tokens; `wait_secs` until there are more, 0 if there are some now."""
+
+    tokens: int
+    wait_secs: float
+
+
 # ---- to cache ------------------------------------------------------------------------------------------------------------------
 
 
@@ -362,6 +384,7 @@ WIRE_TYPES: tuple[type[Any], ...] = (
     DeletedMany, UploadMade, DeleteObjects, CopyObject, RenameObject, AmendObject, ConfigureBucket,
     CreateUpload, CopyPart, CompleteUpload, AbortUpload,
     CommitPut, DeleteObject, CreateBucket, DeleteBucket, SegmentOpened, SegmentSealed, LeaseSegmentIds, SegmentIdsLeased,
-    BlobFoundDamaged, Checkpoint, Checkpointed, ScrubAction, Admit, ForgetAll, CollectVitals, CollectMetrics, *SPACE_WIRE_TYPES,
+    BlobFoundDamaged, Checkpoint, Checkpointed, ScrubAction, LeaseTokens, TokensLeased, Admit, ForgetAll, CollectVitals, CollectMetrics,
+    *SPACE_WIRE_TYPES,
 )
 """A type's place in this tuple is its tag on the wire. Both ends are always the same build, so order may change."""

@@ -86,7 +86,7 @@ SETTINGS: tuple[Setting, ...] = (
             "Token between nodes.", "/_internal/* stays closed while it is the default.", secret=True),
     Setting("FS_REPLICATION_PEERS", "", "", values.text, "empty", "Peers' URLs, comma-separated.", built=False),
     _whole("FS_RATE_LIMIT_PER_SEC", "rate_limit_per_sec", 20_000, (0, 1_000_000_000),
-           "Requests per second and access key, 0 = off; health and metrics are exempt.", "Not enforced by this version yet."),
+           "Requests per second and access key, 0 = off; health and metrics are exempt.", "Over it a request is answered 503 SlowDown."),
     _whole("FS_CACHE_CAPACITY_MB", "cache_capacity_bytes", 256, (0, 1 << 20),
            "Memory for hot objects in total, divided by the workers; 0 = no cache.", "More memory, fewer disk reads.", _MIB),
     _whole("FS_CACHE_OBJECT_MAX_BYTES", "cache_object_max_bytes", 2_097_152, (0, 1 << 30),

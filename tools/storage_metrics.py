@@ -1,11 +1,12 @@
-"""What the storage process counts: WAL writes, batches, and the index's usage per bucket."""
+"""What the storage process counts: WAL writes, batches, the index's usage per bucket, and tokens leased to workers."""
 
 import logging
 from collections.abc import Callable
 
-from actors.samples import SIZE_BOUNDS, Histogram, MetricSamples, metric
+from actors.samples import SIZE_BOUNDS, Histogram, MetricSamples, counter, metric
 from fasterstore.errors import DamagedRow, VolumeSuspect
 from fasterstore.metadata.index import IndexView
+from fasterstore.token_buckets import TokenBuckets
 
 logger = logging.getLogger("fasterstore.metrics")
 
@@ -50,3 +51,13 @@ class StorageMetrics:
             metric("fasterstore_bucket_objects", "gauge", "Objects in a bucket.", objects),
             metric("fasterstore_bucket_bytes", "gauge", "Plaintext bytes of a bucket's objects.", size_bytes),
         ]
+
+
+def lease_samples(buckets: TokenBuckets | None) -> list[MetricSamples]:
+    """What the rate-limiter has leased; nothing without a limit."""
+    if buckets is None:
+        return []
+    return [
+        counter("fasterstore_rate_limiter_leases", "Asks of workers for request tokens.", buckets.leases),
+        metric("fasterstore_rate_limiter_tokens", "gauge", "Tokens used or on lease since the start.", [["", {}, buckets.tokens]]),
+    ]

@@ -15,6 +15,7 @@ from actors.compactor import CompactionPlan
 from actors.directory import Directory
 from actors.messages import ConfigureBucket, CreateBucket, WorkerLost
 from actors.observer import Observer
+from actors.rate_limiter import RateLimiter
 from actors.runtime import Event, sleep
 from actors.samples import MetricSamples
 from actors.scrub_samples import scrub_samples
@@ -29,10 +30,11 @@ from fasterstore.policy.public_read import public_read_policy
 from fasterstore.settings import Settings
 from fasterstore.storage.datadir import STORAGE_LOCK_NAME, DataDir, DirLock
 from fasterstore.storage.disk import RealDisk
+from fasterstore.token_buckets import TokenBuckets
 from tools.commands import follow_commands
 from tools.scrubbing import make_report, start_scrubber
 from tools.storage_actors import StorageActors
-from tools.storage_metrics import StorageMetrics
+from tools.storage_metrics import StorageMetrics, lease_samples
 from tools.supervisor import EXIT_LOG_DAMAGED, EXIT_REFUSED, EXIT_VOLUME_SUSPECT, Child
 from tools.wall_clock import now_ms
 
@@ -86,6 +88,8 @@ class StorageProcess:
             ),
         )
         self._listener = StorageListener(datadir.path, self.directory, self._hello)
+        rate_per_sec = settings.rate_limit_per_sec
+        self._buckets = TokenBuckets(rate_per_sec) if rate_per_sec else None
         self.web_samples: Callable[[], list[MetricSamples]] = list
         """In a single process: what the web part has counted."""
         self.reload: Callable[[], None] = lambda: None
@@ -95,6 +99,8 @@ class StorageProcess:
         """Take the lock, recover, start the actors, let the workers in."""
         DirLock(self._datadir.path, STORAGE_LOCK_NAME).acquire(wait=True)
         self.directory.register("observer", Observer.start("storage", self._samples, self._peers))
+        if self._buckets is not None:
+            self.directory.register("rate-limiter", RateLimiter.start(self._buckets))
         self._listener.start()
         started = time.monotonic()
         try:
@@ -121,7 +127,9 @@ class StorageProcess:
         if before_stop is not None:
             before_stop()
         self._listener.stop()
-        self.directory.get("observer").stop()  # type: ignore[attr-defined]
+        for name in ("observer", "rate-limiter"):
+            if (ref := self.directory.find(name)) is not None:
+                ref.stop()  # type: ignore[attr-defined]
         if self._scrubber is not None:
             self._scrubber.stop()
         self.actors.stop()
@@ -153,7 +161,8 @@ class StorageProcess:
         os._exit(outcome.code)
 
     def _samples(self) -> list[MetricSamples]:
-        return self._metrics.samples() + self.actors.compaction_state.samples() + scrub_samples(self._scrub_report) + self.web_samples()
+        own = self._metrics.samples() + self.actors.compaction_state.samples() + lease_samples(self._buckets)
+        return own + scrub_samples(self._scrub_report) + self.web_samples()
 
     def _hello(self) -> Hello:
         return Hello(self.actors.epoch, self.actors.index_uuid, self.actors.log_uuid, CREDIT_BYTES, MAX_DEPTH)

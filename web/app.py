@@ -181,6 +181,7 @@ class Wrapper:
         started_at = perf_counter()
         worker = self._worker
         metrics = worker.metrics
+        limit = worker.rate_limit
         request_id = self.next_id()
         request: Request | None = None
         try:
@@ -191,11 +192,16 @@ class Wrapper:
             if request.identity.scheme in QUERY_SCHEMES:
                 # Headers came out of the URL, and x-amz-copy-source chooses the action.
                 action = _action_of(request)
+            if limit is not None and request.action != "PostObject":
+                # A form's key is known only once its fields are read: `web/post_object.py`.
+                limit.count(request, started_at)
             if isinstance(action, S3Error):
                 # A stranger is told nothing, not even what is wrong with the request.
                 raise action if is_owner(worker, request) else S3Error("AccessDenied")
             reply = callback(worker, request)
         except Exception as error:
+            if limit is not None and (request is None or not request.is_counted):
+                error = limit.count_refused(error, started_at)
             reply = self._refusal(error, request, environ, request_id)
         else:
             reply.headers += (("x-amz-request-id", request_id), self._host_header)

@@ -41,13 +41,15 @@ class Request:
     spoke TLS. `host_bucket` is the bucket that the host names ("" in path style). `bucket` is "" and `key` None where the request names
     none; `key` is UTF-8 bytes, from 1.
     `content_length` is the body's length on the wire in bytes, None if it was not sent. `started_at` is perf_counter seconds.
+    `is_counted`: it has taken its token of FS_RATE_LIMIT_PER_SEC, or was refused one.
     `identity` and `action` are filled in by the wrapper in `web/app.py`; `bucket_known`, `bucket_row` and `located` are
     `web/lookup.py`'s.
     """
 
     __slots__ = (
-        "action", "bucket", "bucket_known", "bucket_row", "bytes_in", "client_ip", "content_length", "headers", "host_bucket", "identity",
-        "input", "is_secure", "key", "located", "method", "peer_ip", "query", "raw_path", "raw_query", "request_id", "started_at",
+        "action", "bucket", "bucket_known", "bucket_row", "bytes_in", "client_ip", "content_length", "headers", "host_bucket",
+        "identity", "input", "is_counted", "is_secure", "key", "located", "method", "peer_ip", "query", "raw_path", "raw_query",
+        "request_id", "started_at",
     )  # fmt: skip
 
     def __init__(self, environ: dict[str, Any], request_id: str, started_at: float) -> None:
@@ -61,6 +63,7 @@ class Request:
         self.key: bytes | None = None
         self.query = _NO_QUERY
         self.bytes_in = 0
+        self.is_counted = False
         self.bucket_known = False
         self.bucket_row: BucketRow | None = None
         self.located: Located | None = None

@@ -14,6 +14,7 @@ from prometheus_client.core import Metric
 from actors.samples import Histogram, MetricSamples, counter, metric
 from fasterstore.cache import BlobCache
 from web.http_counters import HttpCounters
+from web.rate_limit import RateLimit
 from web.tls_acceptor import TlsAcceptor
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -31,9 +32,11 @@ class _Action:
 
 
 class Metrics:
-    """This process's counts. `process` names it in gauges; `http`, `cache` and `tls` are read when samples are taken."""
+    """This process's counts. `process` names it in gauges; `http`, `cache`, `rate_limit` and `tls` are read when samples are taken."""
 
-    __slots__ = ("_actions", "bytes_in", "bytes_out", "cache", "damaged_reads", "downloads_open", "http", "process", "tls")
+    __slots__ = (
+        "_actions", "bytes_in", "bytes_out", "cache", "damaged_reads", "downloads_open", "http", "process", "rate_limit", "tls",
+    )  # fmt: skip
 
     def __init__(self, process: str) -> None:
         self.process = process
@@ -44,6 +47,7 @@ class Metrics:
         self.downloads_open = 0
         self.http: HttpCounters | None = None
         self.cache: BlobCache | None = None
+        self.rate_limit: RateLimit | None = None
         self.tls: TlsAcceptor | None = None
 
     def answered(self, action: str, code: int, ttfb_secs: float) -> None:
@@ -82,6 +86,12 @@ class Metrics:
             found += self._cache_samples(self.cache)
         if self.tls is not None:
             found += self.tls.samples(self.process)
+        if (limit := self.rate_limit) is not None:
+            found += [
+                counter("fasterstore_rate_limit_granted", "Requests that found a token of their access key.", limit.granted),
+                counter("fasterstore_rate_limit_refused", "Requests answered SlowDown by FS_RATE_LIMIT_PER_SEC.", limit.refused),
+                counter("fasterstore_rate_limit_on_account", "Requests let through by a worker's own share.", limit.on_account),
+            ]
         return found
 
     def _http_samples(self, http: HttpCounters) -> list[MetricSamples]:

@@ -7,6 +7,7 @@ Source: S3 API page PostObject; S3 user guide, "Browser-based uploads using POST
 """
 
 from collections.abc import Callable, Mapping
+from time import perf_counter
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 from fasterstore.s3 import canonical
@@ -123,9 +124,11 @@ def _admit(worker: Worker, request: Request, fields: Mapping[str, str]) -> PostP
         if "policy" in fields:
             policy = parse_policy(fields["policy"])
             policy.check(fields, request.bucket, worker.now_ms() / 1000)
+    request.identity = identity
+    if worker.rate_limit is not None:
+        worker.rate_limit.count(request, perf_counter())
     key = fields["key"].encode()
     validate_key(key)
-    request.identity = identity
     request.key = key
     request.headers = _headers_of(request.headers, fields)
     authorise_as(worker, request, "PutObject")

@@ -23,6 +23,7 @@ from fasterstore.settings import Settings
 from fasterstore.storage.disk import Disk
 from fasterstore.storage.open_segments import OpenSegments
 from web.metrics import Metrics
+from web.rate_limit import RateLimit
 from web.served_certificate import ServedCertificate
 
 logger = logging.getLogger(__name__)
@@ -59,7 +60,8 @@ class Worker:
 
     __slots__ = (
         "access_log", "blob_key", "cache", "cache_ref", "certificate", "directory", "disk", "host_id", "index", "keyring", "link_state",
-        "metrics", "now_ms", "number", "read_only", "segments", "segments_dir", "settings", "streamed_uploads", "told_of_plain_keys",
+        "metrics", "now_ms", "number", "rate_limit", "read_only", "segments", "segments_dir", "settings", "streamed_uploads",
+        "told_of_plain_keys",
     )  # fmt: skip
 
     def __init__(
@@ -102,6 +104,10 @@ class Worker:
         self.segments = OpenSegments(disk, segments_dir)
         self.metrics = Metrics(process=f"worker-{number}")
         self.metrics.cache = cache
+        rate_per_sec = settings.rate_limit_per_sec
+        self.rate_limit = RateLimit(rate_per_sec, settings.workers, directory, proven_keys=settings.auth_enabled) if rate_per_sec else None
+        """None without a limit, which then costs nothing."""
+        self.metrics.rate_limit = self.rate_limit
 
     def reader(self) -> IndexView:
         """The index, for a read. Raises S3Error ServiceUnavailable while there is none."""

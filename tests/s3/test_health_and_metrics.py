@@ -131,6 +131,7 @@ def test_the_figures_are_those_of_the_traffic(start_node):
         ("storage", "metadata-journal"),
         ("storage", "compactor"),
         ("storage", "observer"),
+        ("storage", "rate-limiter"),
         *((worker, actor) for worker in ("worker-1", "worker-2") for actor in ("cache", "observer")),
     }
 
