@@ -87,6 +87,12 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("FS_REPLICATION_PEERS", "", "", values.text, "empty", "Peers' URLs, comma-separated.", built=False),
     _whole("FS_RATE_LIMIT_PER_SEC", "rate_limit_per_sec", 20_000, (0, 1_000_000_000),
            "Requests per second and access key, 0 = off; health and metrics are exempt.", "Over it a request is answered 503 SlowDown."),
+    _whole("FS_MAX_CONNECTIONS_PER_ADDR", "max_connections_per_addr", 0, (0, 1_000_000),
+           "Connections one address may have open with the node, an IPv6 /64 counting as one; 0 = off.",
+           "Over it: 503 SlowDown and closed; the networks of FS_TRUSTED_PROXIES are exempt."),
+    _whole("FS_MIN_BODY_RATE_BYTES_PER_SEC", "min_body_rate_bytes_per_sec", 1024, (0, 1 << 30),
+           "What a client must send or take on average while it is waited for, 0 = off.",
+           "Higher ends trickling connections sooner, and the slowest links too."),
     _whole("FS_CACHE_CAPACITY_MB", "cache_capacity_bytes", 256, (0, 1 << 20),
            "Memory for hot objects in total, divided by the workers; 0 = no cache.", "More memory, fewer disk reads.", _MIB),
     _whole("FS_CACHE_OBJECT_MAX_BYTES", "cache_object_max_bytes", 2_097_152, (0, 1 << 30),
@@ -176,6 +182,8 @@ class Settings:
     admin_secret_key: str
     internal_token: str
     rate_limit_per_sec: int
+    max_connections_per_addr: int
+    min_body_rate_bytes_per_sec: int
     cache_capacity_bytes: int
     cache_object_max_bytes: int
     small_object_threshold_bytes: int

@@ -11,6 +11,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 from fasterstore import settings as settings_module
 from fasterstore.errors import StoreError
@@ -20,6 +21,7 @@ from fasterstore.storage.disk import RealDisk
 from fasterstore.storage.key_file import require_master_key
 from tools import logs
 from tools.banner import banner
+from tools.address_board import AddressBoard
 from tools.connection_board import ConnectionBoard
 from tools.supervisor import Child, Supervisor
 from tools.tls_check import check
@@ -71,13 +73,15 @@ def main() -> int:
         print(banner(settings), file=sys.stderr, flush=True)
     scheme = "https" if settings.speaks_tls else "http"
     logger.info("serving %s on %s, data in %s, %d workers", scheme, settings.bind_addr, datadir.path, settings.workers)
-    board = ConnectionBoard(settings.workers + 1)
+    slots = max(settings.workers, 1) + 1  # a single process that has become read-only gets a worker in slot 1
+    board = ConnectionBoard(slots)
+    addresses = AddressBoard(slots) if settings.max_connections_per_addr else None
     supervisor = Supervisor(
         data_dir=datadir.path,
         workers=settings.workers,
-        storage_main=_child("single" if settings.workers == 0 else "storage", settings, datadir, listener, board),
-        worker_main=_child("worker", settings, datadir, listener, board),
-        worker_ended=board.clear,
+        storage_main=_child("single" if settings.workers == 0 else "storage", settings, datadir, listener, board, addresses),
+        worker_main=_child("worker", settings, datadir, listener, board, addresses),
+        worker_ended=partial(_clear_slot, board, addresses),
         drain_secs=settings.request_timeout_secs,
     )
     code = supervisor.run()
@@ -136,7 +140,12 @@ def raise_open_files_limit() -> None:
 
 
 def _child(
-    role: str, settings: Settings, datadir: DataDir, listener: socket.socket, board: ConnectionBoard
+    role: str,
+    settings: Settings,
+    datadir: DataDir,
+    listener: socket.socket,
+    board: ConnectionBoard,
+    addresses: AddressBoard | None,
 ) -> Callable[[Child], None]:
     """What a forked child of that role runs."""
 
@@ -156,13 +165,19 @@ def _child(
         elif role == "worker":
             from tools import worker_process
 
-            worker_process.run(settings, datadir, keyring, child, listener, board)
+            worker_process.run(settings, datadir, keyring, child, listener, board, addresses)
         else:
             from tools import single_process
 
-            single_process.run(settings, datadir, keyring, child, listener)
+            single_process.run(settings, datadir, keyring, child, listener, addresses)
 
     return run
+
+
+def _clear_slot(board: ConnectionBoard, addresses: AddressBoard | None, slot: int) -> None:
+    board.clear(slot)
+    if addresses is not None:
+        addresses.clear(slot)
 
 
 def _configure_logs(settings: Settings, process: str) -> None:

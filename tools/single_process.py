@@ -5,13 +5,16 @@ import socket
 from fasterstore.keyring import Keyring
 from fasterstore.settings import Settings
 from fasterstore.storage.datadir import DataDir
+from tools.address_board import AddressBoard, SlotBoard
 from tools.storage_process import StorageProcess
 from tools.supervisor import Child
 from tools.web_process import WebProcess
 from web.worker import LinkState
 
 
-def run(settings: Settings, datadir: DataDir, keyring: Keyring, child: Child, listener: socket.socket) -> None:
+def run(
+    settings: Settings, datadir: DataDir, keyring: Keyring, child: Child, listener: socket.socket, addresses: AddressBoard | None
+) -> None:
     """The single process from its imports to its orderly stop; it still has storage's socket, for tools that attach to it."""
     storage = StorageProcess(settings, datadir, keyring, child)
     web = WebProcess(
@@ -25,6 +28,8 @@ def run(settings: Settings, datadir: DataDir, keyring: Keyring, child: Child, li
     )
     storage.web_samples = web.worker.metrics.samples
     storage.reload = web.reload
+    if addresses is not None:
+        web.limit_addresses(SlotBoard(addresses, child.slot))
     web.server.start()
     storage.start()
     web.open_index()

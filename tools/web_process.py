@@ -20,6 +20,7 @@ from fasterstore.settings import Settings
 from fasterstore.storage.datadir import DataDir
 from fasterstore.storage.disk import RealDisk
 from tools.wall_clock import now_ms
+from web.address_limit import AddressCounts, AddressLimit
 from web.app import make_app
 from web.served_certificate import ServedCertificate
 from web.server import HttpLimits, HttpServer
@@ -66,7 +67,9 @@ class WebProcess:
             host_id=datadir.node_id.hex(),
             keyring=keyring,
         )
-        limits = HttpLimits(progress_timeout_secs=settings.request_timeout_secs)
+        limits = HttpLimits(
+            progress_timeout_secs=settings.request_timeout_secs, min_body_rate_bytes=settings.min_body_rate_bytes_per_sec
+        )
         tls = None
         if settings.tls_cert_path is not None and settings.tls_key_path is not None:
             tls = self._tls_acceptor(settings.tls_cert_path, settings.tls_key_path)
@@ -85,6 +88,11 @@ class WebProcess:
         self.worker.certificate = certificate
         acceptor = self.worker.metrics.tls = TlsAcceptor(certificate)
         return acceptor
+
+    def limit_addresses(self, counts: AddressCounts) -> None:
+        """Let each address have FS_MAX_CONNECTIONS_PER_ADDR connections in `counts`. Call before the server starts."""
+        settings = self._settings
+        self.server.address_limit = AddressLimit(counts, settings.max_connections_per_addr, settings.trusted_proxies)
 
     def observe(self, directory: Directory) -> Any:
         """Start this process's observer under its name in `directory`; return its ref."""

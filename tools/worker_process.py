@@ -11,6 +11,7 @@ from actors.wire import Hello
 from fasterstore.keyring import Keyring
 from fasterstore.settings import Settings
 from fasterstore.storage.datadir import DataDir
+from tools.address_board import AddressBoard, SlotBoard
 from tools.commands import follow_commands
 from tools.connection_board import ConnectionBoard
 from tools.supervisor import Child
@@ -26,7 +27,14 @@ class WorkerProcess:
     """One life of a worker. A connection to storage gives it the epoch's index and segments; without one it answers 503."""
 
     def __init__(
-        self, settings: Settings, datadir: DataDir, keyring: Keyring, child: Child, listener: socket.socket, board: ConnectionBoard
+        self,
+        settings: Settings,
+        datadir: DataDir,
+        keyring: Keyring,
+        child: Child,
+        listener: socket.socket,
+        board: ConnectionBoard,
+        addresses: AddressBoard | None,
     ) -> None:
         self._child = child
         self._stop = Event()
@@ -40,6 +48,8 @@ class WorkerProcess:
             remote.register(name, self._link.ref(name, exempt=True))
         self._web = WebProcess(settings, datadir, keyring, listener, number=child.number, directory=remote, link_state=self._state)
         self._web.server.another_has_fewer = partial(board.another_has_fewer, child.slot)
+        if addresses is not None:
+            self._web.limit_addresses(SlotBoard(addresses, child.slot))
         self._web.observe(local)
 
     def serve(self) -> None:
@@ -81,6 +91,14 @@ class WorkerProcess:
             self._settled.set()
 
 
-def run(settings: Settings, datadir: DataDir, keyring: Keyring, child: Child, listener: socket.socket, board: ConnectionBoard) -> None:
+def run(
+    settings: Settings,
+    datadir: DataDir,
+    keyring: Keyring,
+    child: Child,
+    listener: socket.socket,
+    board: ConnectionBoard,
+    addresses: AddressBoard | None,
+) -> None:
     """The worker process from its imports to its orderly stop."""
-    WorkerProcess(settings, datadir, keyring, child, listener, board).serve()
+    WorkerProcess(settings, datadir, keyring, child, listener, board, addresses).serve()

@@ -8,7 +8,7 @@ Source: the X-Forwarded- headers as nginx, HAProxy, Caddy and Traefik send them;
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any, NamedTuple
@@ -32,6 +32,18 @@ class Origin(NamedTuple):
     bucket: str
 
 
+def trust_of(proxies: Sequence[Network]) -> Callable[[str], bool]:
+    """Whether the text of an address lies in one of these networks; text that is no address lies in none."""
+
+    # The same few proxies speak all the time.
+    @lru_cache(maxsize=1024)
+    def is_trusted(text: str) -> bool:
+        address = _address_of(text)
+        return address is not None and any(address in network for network in proxies)
+
+    return is_trusted
+
+
 class Addressing:
     """Applies FS_TRUSTED_PROXIES and FS_DOMAIN to each request."""
 
@@ -40,14 +52,7 @@ class Addressing:
     def __init__(self, domain: str | None, proxies: Sequence[Network]) -> None:
         """`domain` is lower case, None for path style only; `proxies` the networks whose word counts."""
         self._domain = domain
-
-        # The same few proxies speak all the time.
-        @lru_cache(maxsize=1024)
-        def is_trusted(text: str) -> bool:
-            address = _address_of(text)
-            return address is not None and any(address in network for network in proxies)
-
-        self._is_trusted = is_trusted
+        self._is_trusted = trust_of(proxies)
 
     def apply(self, environ: dict[str, Any]) -> bool:
         """Note down the origin of a WSGI request as `fs.origin`; True if it is for a virtual host, whose every path is a key."""

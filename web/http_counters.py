@@ -12,6 +12,7 @@ class HttpCounters:
     __slots__ = (
         "connections_accepted",
         "connections_open",
+        "connections_over_address_limit",
         "connections_over_limit",
         "deadlines_passed",
         "defects",
@@ -25,6 +26,8 @@ class HttpCounters:
         self.connections_open = 0
         self.connections_accepted = 0
         self.connections_over_limit = 0
+        self.connections_over_address_limit = 0
+        """Turned away because their address had enough of them."""
         self.requests = 0
         """Requests handed to the application."""
         self.refused_heads = 0

@@ -99,6 +99,11 @@ class Metrics:
             self._gauge("fasterstore_http_connections", "Open connections.", http.connections_open),
             counter("fasterstore_http_connections_accepted", "Connections accepted.", http.connections_accepted),
             counter("fasterstore_http_connections_over_limit", "Connections refused for their number.", http.connections_over_limit),
+            counter(
+                "fasterstore_http_connections_over_address_limit",
+                "Connections refused by FS_MAX_CONNECTIONS_PER_ADDR.",
+                http.connections_over_address_limit,
+            ),
             counter("fasterstore_http_refused_heads", "Requests refused for their framing, target or size.", http.refused_heads),
             counter("fasterstore_http_deadlines_passed", "Connections ended by a deadline.", http.deadlines_passed),
             counter("fasterstore_http_disconnects", "Peers that went away inside a request.", http.disconnects),

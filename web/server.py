@@ -17,6 +17,7 @@ from typing import Any
 import gevent
 from gevent.server import StreamServer
 
+from web.address_limit import AddressLimit
 from web.connection import Connection, ServerShared, WsgiApplication
 from web.http_counters import HttpCounters
 from web.http_limits import HttpLimits
@@ -33,6 +34,8 @@ _DRAIN_POLL_SECS = 0.02
 _ABORT_WAIT_SECS = 0.5
 _YIELD_SECS = 0.001
 """Long enough for a worker that sleeps to wake up and accept."""
+_TURNED_AWAY_MAX = 64
+"""So many refused connections at a time are read to their end, or a request under way would turn the refusal into a reset."""
 
 
 def random_request_id() -> str:
@@ -76,6 +79,9 @@ class HttpServer:
         self.limits = limits or HttpLimits()
         self.counters = HttpCounters()
         self.max_connections = max_connections
+        self.address_limit: AddressLimit | None = None
+        """How many connections one address may have; set before start()."""
+        self._turned_away = 0
         self.address: tuple[Any, ...] = listener.getsockname()
         self._tls = tls
         environ = _environ_template(self.address, "http" if tls is None else "https")
@@ -134,8 +140,15 @@ class HttpServer:
         wire = (Wire if self._tls is None else self._tls.wire)(client, _peer_of(address), self.limits, counters)
         if 0 < self.max_connections <= counters.connections_open:
             counters.connections_over_limit += 1
-            self._turn_away(wire)
+            self._turn_away(wire, "too many connections")
             return
+        cells: tuple[int, ...] | None = ()
+        if self.address_limit is not None:
+            cells = self.address_limit.enter(wire.peer[0])
+            if cells is None:
+                counters.connections_over_address_limit += 1
+                self._turn_away(wire, "too many connections from this address")
+                return
         counters.connections_open += 1
         self._wires.add(wire)
         try:
@@ -148,16 +161,25 @@ class HttpServer:
             wire.close()
             self._wires.discard(wire)
             counters.connections_open -= 1
+            if self.address_limit is not None and cells:
+                self.address_limit.leave(cells)
             self.another_has_fewer(counters.connections_open)
 
-    def _turn_away(self, wire: Wire) -> None:
-        """503 without a lingering read: a flood must not cost more greenlets than its connections are worth."""
-        refusal = HttpRefusal(503, "SlowDown", "too many connections")
+    def _turn_away(self, wire: Wire, message: str) -> None:
+        """503 and close. Few are read to their end: a flood must not cost more greenlets than its connections are worth."""
+        refusal = HttpRefusal(503, "SlowDown", message)
+        self._turned_away += 1
+        self._wires.add(wire)
         try:
             wire.send(render_refusal(refusal, self._shared.new_request_id(), response_prefix()))
+            if self._turned_away <= _TURNED_AWAY_MAX:
+                wire.linger_and_close()
         except (PeerGone, DeadlinePassed):
             self.counters.disconnects += 1
-        wire.close()
+        finally:
+            wire.close()
+            self._wires.discard(wire)
+            self._turned_away -= 1
 
     def _sweep(self) -> None:
         """End the waits whose deadline has passed; one pass over all connections, no timer per request."""
