@@ -31,6 +31,8 @@ from web.worker import LinkState, Worker
 logger = logging.getLogger("fasterstore.web")
 
 FORGET_UNLINKED_SECS = 5.0
+SLOW_MEMORY_BYTES = 16 * 1024 * 1024
+"""What the slow clients of all workers may hold: with what 2,000 connections cost anyway it stays below 64 MiB."""
 
 
 class WebProcess:
@@ -68,7 +70,9 @@ class WebProcess:
             keyring=keyring,
         )
         limits = HttpLimits(
-            progress_timeout_secs=settings.request_timeout_secs, min_body_rate_bytes=settings.min_body_rate_bytes_per_sec
+            progress_timeout_secs=settings.request_timeout_secs,
+            min_body_rate_bytes=settings.min_body_rate_bytes_per_sec,
+            slow_memory_bytes=SLOW_MEMORY_BYTES // max(settings.workers, 1),
         )
         tls = None
         if settings.tls_cert_path is not None and settings.tls_key_path is not None:

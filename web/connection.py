@@ -144,6 +144,7 @@ class Connection:
         if (refusal := refuse_unfinished(buffer)) is not None:
             raise refusal
         wire = self._wire
+        wire.held_bytes = len(buffer)
         if wire.phase == IDLE:
             wire.phase = HEAD
             wire.deadline = monotonic() + limits.header_deadline_secs

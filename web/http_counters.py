@@ -20,6 +20,7 @@ class HttpCounters:
         "refused_heads",
         "requests",
         "resets",
+        "slow_ended",
     )
 
     def __init__(self) -> None:
@@ -34,6 +35,8 @@ class HttpCounters:
         """Requests refused for their framing, target or size before the application saw them."""
         self.deadlines_passed = 0
         """Connections ended because a head, a body or a response took too long; an idle wait that ends is no fault."""
+        self.slow_ended = 0
+        """Slow connections ended because all of them together held too much memory."""
         self.disconnects = 0
         """Peers that went away in the middle of a request or a response."""
         self.resets = 0

@@ -17,9 +17,17 @@ class HttpLimits:
     progress_timeout_secs: float = 60.0
     """The longest time without progress: between requests, while a body arrives, while a response leaves."""
     min_body_rate_bytes: int = 1024
-    """Bytes per second that a body must bring on average over each rate window; only waiting for the client counts."""
+    """Bytes per second that a request body must bring, and a reader take of a response, on average over each window of waiting for them;
+    0 for no minimum. A slow mobile link brings several times as much."""
     rate_window_secs: float = 10.0
-    """Waiting time after which the rate is judged."""
+    """Waiting time after which a request body is judged. A response is judged after each `progress_timeout_secs` of waiting, because
+    a player that has been paused for that long and goes on is no attack."""
+    slow_rate_bytes: int = 16384
+    """Bytes per second below which a client is slow."""
+    slow_after_secs: float = 2.0
+    """Without a byte for so long, or with a head that takes so long, it is slow too; its rate is judged from then on."""
+    slow_memory_bytes: int = 16 * 1024 * 1024
+    """What all slow clients together may hold in half-received heads and bodies and half-sent answers; beyond, the slowest are ended."""
     max_header_bytes: int = 65536
     """Request line and header lines together; presigned URLs with session tokens stay below 16 KiB."""
     max_header_count: int = 200

@@ -23,8 +23,9 @@ from web.http_counters import HttpCounters
 from web.http_limits import HttpLimits
 from web.refusal import HttpRefusal, render_refusal
 from web.response_head import response_prefix
+from web.slow_clients import too_slow
 from web.tls_acceptor import TlsAcceptor
-from web.wire import IDLE, DeadlinePassed, PeerGone, Wire
+from web.wire import IDLE, NEVER, WRITE, DeadlinePassed, PeerGone, Wire
 
 __all__ = ["HttpCounters", "HttpLimits", "HttpServer"]
 
@@ -182,11 +183,17 @@ class HttpServer:
             self._turned_away -= 1
 
     def _sweep(self) -> None:
-        """End the waits whose deadline has passed; one pass over all connections, no timer per request."""
+        """End the waits whose deadline has passed, and those that hold too much; one pass over all connections, no timer per request."""
         while True:
             gevent.sleep(self.limits.sweep_interval_secs)
             now = monotonic()
-            for wire in [wire for wire in self._wires if wire.deadline < now]:
+            for wire in self._wires:
+                if wire.phase == WRITE and wire.deadline != NEVER:
+                    wire.watch_reader(now)
+                if wire.deadline < now:
+                    wire.expire()
+            for wire in too_slow(self._wires, self.limits, now):
+                self.counters.slow_ended += 1
                 wire.expire()
 
 

@@ -2,7 +2,8 @@
 
 Owns: every receive and send of a connection, and the moment by which the peer must have done something.
 Deadlines are looked at by one sweeper per server, which shuts the socket: a blocked call then returns, and no timer is
-made per request. A deadline stands only while the peer is waited for, never while the application works.
+made per request. A deadline stands only while the peer is waited for, never while the application works. How fast the peer is
+and how much memory waits for it is known here too, for the sweeper to choose by (`web/slow_clients.py`).
 Must never: know HTTP; close the socket from any greenlet but the connection's own.
 """
 
@@ -30,6 +31,7 @@ SENDFILE_MAX_BYTES = 4 * 1024 * 1024
 """After this much without a wait other greenlets get a turn: a fast reader never fills the socket."""
 MORE = socket.MSG_MORE
 _RESET = struct.pack("ii", 1, 0)
+_UNKNOWN = -1
 
 
 class PeerGone(Exception):
@@ -43,10 +45,14 @@ class DeadlinePassed(Exception):
 class Wire:
     """A socket with TCP_NODELAY, its peer's address and its deadline.
 
-    `phase` says what is waited for; the sweeper reads it and `deadline` (monotonic seconds).
+    `phase` says what is waited for; the sweeper reads it and `deadline` (monotonic seconds). `held_bytes`: what is kept in memory until
+    the present wait ends, in the phases HEAD, BODY and WRITE.
     """
 
-    __slots__ = ("_counters", "_limits", "_rate_bytes", "_rate_waited_secs", "deadline", "expired", "peer", "phase", "socket", "woken")
+    __slots__ = (
+        "_counters", "_limits", "_rate_bytes", "_rate_waited_secs", "_read_bytes", "_read_waited_secs", "_undelivered_bytes",
+        "_waits_since", "deadline", "expired", "held_bytes", "peer", "phase", "socket", "woken",
+    )  # fmt: skip
 
     def __init__(self, client: socket.socket, peer: tuple[str, int], limits: HttpLimits, counters: HttpCounters) -> None:
         self.socket = client
@@ -57,8 +63,14 @@ class Wire:
         self.phase = IDLE
         self.expired = False
         self.woken = False
+        self.held_bytes = 0
         self._rate_bytes = 0
         self._rate_waited_secs = 0.0
+        self._read_bytes = 0
+        """What the peer took of responses while it was waited for, in the present window."""
+        self._read_waited_secs = 0.0
+        self._undelivered_bytes = _UNKNOWN
+        self._waits_since = 0.0
 
     # ---- receiving
 
@@ -98,6 +110,7 @@ class Wire:
         """
         began = monotonic()
         self.phase = BODY
+        self.held_bytes = len(view.obj)  # type: ignore[arg-type]
         self.deadline = began + self._limits.progress_timeout_secs
         try:
             count = self.socket.recv_into(view)
@@ -133,18 +146,65 @@ class Wire:
         Raises: PeerGone on a closed or reset connection, DeadlinePassed when nothing moved for too long.
         """
         self.phase = WRITE
+        self.held_bytes = len(data.obj) if type(data) is memoryview else len(data)  # type: ignore[arg-type]
+        self._undelivered_bytes = _UNKNOWN
         self.deadline = monotonic() + self._limits.progress_timeout_secs
         try:
             sent = self.socket.send(data, flags)
             if sent != len(data):
-                view = memoryview(data)
-                while sent != len(view):
-                    self.deadline = monotonic() + self._limits.progress_timeout_secs
-                    sent += self.socket.send(view[sent:], flags)
+                self._send_rest(memoryview(data), sent, flags)
         except OSError:
             raise self._broken_send() from None
         self.deadline = NEVER
         self.phase = WORK
+
+    def _send_rest(self, view: memoryview, sent: int, flags: int) -> None:
+        while sent != len(view):
+            self._begin_waiting_for_reader()
+            count = self.socket.send(view[sent:], flags)
+            sent += count
+            self._end_waiting_for_reader(count)
+
+    def _begin_waiting_for_reader(self) -> None:
+        """The socket has taken all it could."""
+        self._undelivered_bytes = self._count_undelivered()
+        self._waits_since = monotonic()
+        self.deadline = self._waits_since + self._limits.progress_timeout_secs
+
+    def _end_waiting_for_reader(self, count: int) -> None:
+        """There was room for `count` more bytes."""
+        self._note_delivered(self._count_undelivered() - count)
+        self._undelivered_bytes = _UNKNOWN
+        self._read_waited_secs += monotonic() - self._waits_since
+        if self._is_reader_too_slow():
+            self.expired = True
+            self._counters.deadlines_passed += 1
+            raise self._broken_send()
+
+    def _note_delivered(self, left_bytes: int) -> bool:
+        delivered_bytes = self._undelivered_bytes - left_bytes
+        if delivered_bytes <= 0:
+            return False
+        self._undelivered_bytes = left_bytes
+        self._read_bytes += delivered_bytes
+        return True
+
+    def _is_reader_too_slow(self) -> bool:
+        """Judged once a window; begins the next one."""
+        if self._read_waited_secs < self._limits.progress_timeout_secs:
+            return False
+        if self._read_bytes < self._limits.min_body_rate_bytes * self._read_waited_secs:
+            return True
+        self._read_bytes = 0
+        self._read_waited_secs = 0.0
+        return False
+
+    def _count_undelivered(self) -> int:
+        """Bytes that the kernel holds because the peer has not taken them."""
+        try:
+            return int.from_bytes(fcntl.ioctl(self.socket.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+        except OSError:
+            return 0
 
     def send_region(self, region: FileRegion) -> None:
         """Send a region of a file from the page cache.
@@ -154,16 +214,24 @@ class Wire:
         file_fd, offset, remaining = region
         socket_fd = self.socket.fileno()
         self.phase = WRITE
+        self.held_bytes = 0
+        self._undelivered_bytes = _UNKNOWN
         unbroken = 0
+        waited = False
         try:
             while remaining:
                 self.deadline = monotonic() + self._limits.progress_timeout_secs
                 try:
                     sent = os.sendfile(socket_fd, file_fd, offset, min(remaining, SENDFILE_MAX_BYTES))
                 except BlockingIOError:
+                    self._begin_waiting_for_reader()
+                    waited = True
                     wait_write(socket_fd)
                     unbroken = 0
                     continue
+                if waited:
+                    self._end_waiting_for_reader(sent)
+                    waited = False
                 if sent == 0:
                     raise EOFError("the file ends before its region")
                 offset += sent
@@ -185,8 +253,38 @@ class Wire:
 
     # ---- ending
 
+    def watch_reader(self, now: float) -> None:
+        """Called by the sweeper during a wait for the reader: what it took of the kernel's buffer is progress too.
+
+        That buffer grows to megabytes, and a slow link needs minutes until there is room in it for the next piece.
+        """
+        if self._undelivered_bytes == _UNKNOWN:
+            self._undelivered_bytes = self._count_undelivered()
+            self._waits_since = self.deadline - self._limits.progress_timeout_secs
+        elif self._note_delivered(self._count_undelivered()):
+            self.deadline = now + self._limits.progress_timeout_secs
+        self._read_waited_secs += now - self._waits_since
+        self._waits_since = now
+        if self._is_reader_too_slow():
+            self.expire()
+
+    def stalled_secs(self, now: float) -> float:
+        """How long the peer has made no progress in the middle of something, or how long a head has been coming; else 0."""
+        phase, limits = self.phase, self._limits
+        if self.deadline == NEVER or phase not in (HEAD, BODY, WRITE):
+            return 0.0
+        return now - self.deadline + (limits.header_deadline_secs if phase == HEAD else limits.progress_timeout_secs)
+
+    def bytes_per_sec(self, now: float) -> float:
+        """How fast the peer is while it is waited for, in the phases BODY and WRITE; infinite as long as it is too early to say."""
+        if self.phase == BODY:
+            count, waited_secs = self._rate_bytes, self._rate_waited_secs + self.stalled_secs(now)
+        else:
+            count, waited_secs = self._read_bytes, self._read_waited_secs  # the sweeper has just brought them up to now
+        return count / waited_secs if waited_secs >= self._limits.slow_after_secs else NEVER
+
     def expire(self) -> None:
-        """Called by the sweeper when the deadline has passed: ends the wait, the connection's greenlet does the rest."""
+        """Called by the sweeper: ends the wait as one that took too long; the connection's greenlet does the rest."""
         phase = self.phase
         self.deadline = NEVER
         self.expired = True
