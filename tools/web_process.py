@@ -19,6 +19,7 @@ from fasterstore.metadata.index import IndexView
 from fasterstore.settings import Settings
 from fasterstore.storage.datadir import DataDir
 from fasterstore.storage.disk import RealDisk
+from tools.heap import give_back
 from tools.wall_clock import now_ms
 from web.address_limit import AddressCounts, AddressLimit
 from web.app import make_app
@@ -78,6 +79,7 @@ class WebProcess:
         if settings.tls_cert_path is not None and settings.tls_key_path is not None:
             tls = self._tls_acceptor(settings.tls_cert_path, settings.tls_key_path)
         self.server = HttpServer(listener, make_app(self.worker), limits, tls=tls)
+        self.server.give_back_memory = give_back
         spawn(self._forget_unlinked_for_ever)
         self.worker.metrics.http = self.server.counters
         self.worker.metrics.cache = blobs

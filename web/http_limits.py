@@ -24,7 +24,7 @@ class HttpLimits:
     a player that has been paused for that long and goes on is no attack."""
     slow_rate_bytes: int = 16384
     """Bytes per second below which a client is slow."""
-    slow_after_secs: float = 2.0
+    slow_after_secs: float = 1.0
     """Without a byte for so long, or with a head that takes so long, it is slow too; its rate is judged from then on."""
     slow_memory_bytes: int = 16 * 1024 * 1024
     """What all slow clients together may hold in half-received heads and bodies and half-sent answers; beyond, the slowest are ended."""
@@ -35,5 +35,9 @@ class HttpLimits:
     """An unread body this small is read and dropped so that the connection lives on; a larger one closes it."""
     linger_secs: float = 2.0
     """After a refusal the peer's bytes are read and dropped this long: closing at once would reset the answer away."""
-    sweep_interval_secs: float = 1.0
+    unsent_max_bytes: int = 65536
+    """What the kernel takes of a response ahead of its reader (TCP_NOTSENT_LOWAT), on connections that come when there are more than
+    `many_connections`: 2,000 readers that have stalled could else fill the kernel's memory for all sockets."""
+    many_connections: int = 256
+    sweep_interval_secs: float = 0.25
     """How often passed deadlines are looked for, and so by how much one may be late."""

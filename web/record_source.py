@@ -19,7 +19,7 @@ WINDOW_BYTES = 4 * CHUNK_BYTES
 
 _scratch: list[bytearray] = []
 """Buffers of one window, one for each native thread that ever read at once: fresh ones cost more in page faults than the read itself."""
-WARM_BUFFERS_MAX = 32
+WARM_BUFFERS_MAX = 16
 """Downloads that send from memory at once in one process; the others, such as those whose clients have stalled, use sendfile."""
 
 

@@ -142,6 +142,8 @@ class RequestBody:
             count = min(len(self._held) - at, len(view))
             view[:count] = self._held[at : at + count]
             self._at = at + count
+            if self._at == len(self._held):
+                self._held, self._at = b"", 0  # the caller has them now: a stalled body must not be kept twice
             return count
         wire = self._ready_wire()
         try:

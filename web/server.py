@@ -25,7 +25,7 @@ from web.refusal import HttpRefusal, render_refusal
 from web.response_head import response_prefix
 from web.slow_clients import too_slow
 from web.tls_acceptor import TlsAcceptor
-from web.wire import IDLE, NEVER, WRITE, DeadlinePassed, PeerGone, Wire
+from web.wire import BODY, IDLE, NEVER, WRITE, DeadlinePassed, PeerGone, Wire
 
 __all__ = ["HttpCounters", "HttpLimits", "HttpServer"]
 
@@ -35,6 +35,8 @@ _DRAIN_POLL_SECS = 0.02
 _ABORT_WAIT_SECS = 0.5
 _YIELD_SECS = 0.001
 """Long enough for a worker that sleeps to wake up and accept."""
+_MEMORY_BACK_SECS = 1.0
+"""By then what slow clients held has been freed."""
 _TURNED_AWAY_MAX = 64
 """So many refused connections at a time are read to their end, or a request under way would turn the refusal into a reset."""
 
@@ -83,6 +85,9 @@ class HttpServer:
         self.address_limit: AddressLimit | None = None
         """How many connections one address may have; set before start()."""
         self._turned_away = 0
+        self._memory_due = NEVER
+        self.give_back_memory: Callable[[], None] = lambda: None
+        """Called some time after slow clients were ended for the memory that they held; set before start()."""
         self.address: tuple[Any, ...] = listener.getsockname()
         self._tls = tls
         environ = _environ_template(self.address, "http" if tls is None else "https")
@@ -154,6 +159,8 @@ class HttpServer:
         self._wires.add(wire)
         try:
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if counters.connections_open > self.limits.many_connections:
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, self.limits.unsent_max_bytes)
             if self._tls is None or self._tls.secure(wire, self._shared.new_request_id()):
                 Connection(wire, self._shared).run()
         except OSError:
@@ -192,9 +199,18 @@ class HttpServer:
                     wire.watch_reader(now)
                 if wire.deadline < now:
                     wire.expire()
-            for wire in too_slow(self._wires, self.limits, now):
-                self.counters.slow_ended += 1
-                wire.expire()
+            self._end_slow(now)
+
+    def _end_slow(self, now: float) -> None:
+        for wire in too_slow(self._wires, self.limits, now):
+            if wire.phase == BODY and wire.has_unread():
+                continue  # it is this process that is late
+            self.counters.slow_ended += 1
+            self._memory_due = now + _MEMORY_BACK_SECS
+            wire.expire()
+        if self._memory_due < now:
+            self._memory_due = NEVER
+            self.give_back_memory()
 
 
 def _peer_of(address: tuple[Any, ...]) -> tuple[str, int]:
