@@ -68,6 +68,9 @@ class RateLimit:
     def admit(self, access_key: str, now: float) -> None:
         """Take a token of that key; `now` is perf_counter seconds. Raises S3Error SlowDown if there is none."""
         lease = self._leases.get(access_key)
+        if lease is not None and lease.take_spare(now):
+            self.granted += 1
+            return
         if lease is None:
             lease = self._leases[access_key] = TokenLease(self._rate_per_sec, self._workers, now)
         if not lease.take(now):
