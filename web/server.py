@@ -174,7 +174,11 @@ class HttpServer:
             self.another_has_fewer(counters.connections_open)
 
     def _turn_away(self, wire: Wire, message: str) -> None:
-        """503 and close. Few are read to their end: a flood must not cost more greenlets than its connections are worth."""
+        """503 and close; under TLS, where nothing can be said yet, just that. Few are read to their end: a flood must not cost more
+        greenlets than its connections are worth."""
+        if self._tls is not None:
+            wire.close()
+            return
         refusal = HttpRefusal(503, "SlowDown", message)
         self._turned_away += 1
         self._wires.add(wire)

@@ -20,7 +20,7 @@ from web.http_counters import HttpCounters
 from web.http_limits import HttpLimits
 from web.record_source import read, read_if_warm
 from web.regions import FileRegion
-from web.wire import HEAD, IDLE, MORE, SENDFILE_MAX_BYTES, PeerGone, Wire
+from web.wire import HEAD, IDLE, MORE, SENDFILE_MAX_BYTES, PeerGone, Wire, buffer_bytes
 
 PIECE_BYTES = 16384
 """Sealed and sent at once, one full record. OpenSSL's buffers keep what they once grew to for as long as the connection lives, and a
@@ -116,12 +116,13 @@ class TlsWire(Wire):
                 return b""
             self._incoming.write(data)
 
-    def receive_body(self, view: memoryview) -> int:
+    def receive_body(self, view: memoryview, held_bytes: int = 0) -> int:
         """See Wire; the rate is that of the sealed bytes."""
         count = self._open_into(view)
+        held_bytes = held_bytes or buffer_bytes(view)
         while not count:
             sealed = view[:RECEIVE_BYTES] if len(view) >= _RECEIVE_MIN_BYTES else memoryview(bytearray(_RECEIVE_MIN_BYTES))
-            self._incoming.write(sealed[: super().receive_body(sealed)])
+            self._incoming.write(sealed[: super().receive_body(sealed, held_bytes)])
             count = self._open_into(view)
         return count
 
@@ -149,13 +150,14 @@ class TlsWire(Wire):
 
     # ---- sending
 
-    def send(self, data: bytes | bytearray | memoryview, flags: int = 0) -> None:
+    def send(self, data: bytes | bytearray | memoryview, flags: int = 0, held_bytes: int = 0) -> None:
         """See Wire. With MORE the end is kept back and leaves with what comes next."""
         view = memoryview(data)
+        held_bytes = held_bytes or buffer_bytes(data)
         for start in range(0, len(view), PIECE_BYTES):
             self._seal(view[start : start + PIECE_BYTES])
             if not flags & MORE or start + PIECE_BYTES < len(view):
-                super().send(self._outgoing.read())
+                super().send(self._outgoing.read(), 0, held_bytes)
 
     def send_region(self, region: FileRegion) -> None:
         """See Wire: read from the page cache and sealed, where the plain wire uses sendfile."""

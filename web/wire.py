@@ -34,6 +34,11 @@ _RESET = struct.pack("ii", 1, 0)
 _UNKNOWN = -1
 
 
+def buffer_bytes(data: bytes | bytearray | memoryview) -> int:
+    """What is kept in memory for the sake of data: of a part, the whole."""
+    return len(data.obj) if type(data) is memoryview else len(data)  # type: ignore[arg-type]
+
+
 class PeerGone(Exception):
     """The peer closed or reset the connection while more was expected of it."""
 
@@ -103,14 +108,14 @@ class Wire:
         self._rate_bytes = 0
         self._rate_waited_secs = 0.0
 
-    def receive_body(self, view: memoryview) -> int:
-        """Fill the front of view with body bytes; returns how many, at least 1.
+    def receive_body(self, view: memoryview, held_bytes: int = 0) -> int:
+        """Fill the front of view with body bytes; returns how many, at least 1. `held_bytes`: what is kept meanwhile, if not view's buffer.
 
         Raises: DeadlinePassed without progress or below the minimum rate, PeerGone when the peer has finished or reset.
         """
         began = monotonic()
         self.phase = BODY
-        self.held_bytes = len(view.obj)  # type: ignore[arg-type]
+        self.held_bytes = held_bytes or len(view.obj)  # type: ignore[arg-type]
         self.deadline = began + self._limits.progress_timeout_secs
         try:
             count = self.socket.recv_into(view)
@@ -140,13 +145,13 @@ class Wire:
 
     # ---- sending
 
-    def send(self, data: bytes | bytearray | memoryview, flags: int = 0) -> None:
-        """Send all of data; each part that the socket takes renews the deadline.
+    def send(self, data: bytes | bytearray | memoryview, flags: int = 0, held_bytes: int = 0) -> None:
+        """Send all of data; what the peer takes renews the deadline. `held_bytes`: what is kept meanwhile, if not data's buffer.
 
         Raises: PeerGone on a closed or reset connection, DeadlinePassed when nothing moved for too long.
         """
         self.phase = WRITE
-        self.held_bytes = len(data.obj) if type(data) is memoryview else len(data)  # type: ignore[arg-type]
+        self.held_bytes = held_bytes or buffer_bytes(data)
         self._undelivered_bytes = _UNKNOWN
         self.deadline = monotonic() + self._limits.progress_timeout_secs
         try:
