@@ -21,6 +21,7 @@ from fasterstore.metadata.index_writer import IndexWriter
 from fasterstore.metadata.journal import Journal
 from fasterstore.metadata.judge import Identity
 from fasterstore.model import SegmentId
+from fasterstore.settings import Settings
 from fasterstore.storage.appender import SegmentAppender
 from fasterstore.storage.datadir import DataDir
 from fasterstore.storage.disk import Disk
@@ -29,6 +30,17 @@ from fasterstore.storage.segment import segment_name
 from fasterstore.storage.wal_recovery import recover
 from fasterstore.storage.witness import Witness
 from tools.reserve import Reserve
+
+
+def compaction_plan(settings: Settings) -> CompactionPlan:
+    """What the settings say of compaction."""
+    return CompactionPlan(
+        interval_secs=settings.storage_compact_interval_secs,
+        read_grace_secs=settings.read_grace_secs,
+        disk_share=settings.storage_compact_disk_percent / 100,
+        min_free_bytes=settings.min_free_bytes,
+        segment_target_bytes=settings.segment_target_bytes,
+    )
 
 
 class StorageActors:

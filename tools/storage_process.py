@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn
 
-from actors.compactor import CompactionPlan
 from actors.directory import Directory
 from actors.messages import ConfigureBucket, CreateBucket, WorkerLost
 from actors.observer import Observer
@@ -33,7 +32,7 @@ from fasterstore.storage.disk import RealDisk
 from fasterstore.token_buckets import TokenBuckets
 from tools.commands import follow_commands
 from tools.scrubbing import make_report, start_scrubber
-from tools.storage_actors import StorageActors
+from tools.storage_actors import StorageActors, compaction_plan
 from tools.storage_metrics import StorageMetrics, lease_samples
 from tools.supervisor import EXIT_LOG_DAMAGED, EXIT_REFUSED, EXIT_VOLUME_SUSPECT, Child
 from tools.wall_clock import now_ms
@@ -79,13 +78,7 @@ class StorageProcess:
             now_ms=now_ms,
             observe=self._metrics,
             keyring=keyring,
-            compaction=CompactionPlan(
-                interval_secs=settings.storage_compact_interval_secs,
-                read_grace_secs=settings.read_grace_secs,
-                disk_share=settings.storage_compact_disk_percent / 100,
-                min_free_bytes=settings.min_free_bytes,
-                segment_target_bytes=settings.segment_target_bytes,
-            ),
+            compaction=compaction_plan(settings),
         )
         self._listener = StorageListener(datadir.path, self.directory, self._hello)
         rate_per_sec = settings.rate_limit_per_sec

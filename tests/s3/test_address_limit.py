@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tools.supervisor import SUSPECT_NAME
+
 MOST = 12
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n"
 
@@ -73,6 +75,21 @@ def test_a_killed_worker_leaves_no_connection_counted(limited, open_from):
 
 def test_trusted_proxies_are_exempt(open_from):
     assert {open_from("127.0.0.9")[1] for _ in range(3 * MOST)} == {200}
+
+
+def test_a_single_process_that_starts_read_only_counts_too(start_node):
+    node = start_node(workers=0, FS_MAX_CONNECTIONS_PER_ADDR="3")
+    node.stop()
+    (node.data_dir / SUSPECT_NAME).write_text("planted by a test\n")
+    node.start(wait_ready=False)
+    held = []
+    for _ in range(4):
+        client = socket.create_connection((node.host, node.port), timeout=10, source_address=("127.0.0.2", 0))
+        client.sendall(HEALTH)
+        held.append((client, int(client.recv(65536).split()[1])))
+    assert [status for _, status in held] == [200, 200, 200, 503]
+    for client, _ in held:
+        client.close()
 
 
 def process_of(node, client):

@@ -24,7 +24,7 @@ from fasterstore.storage.datadir import open_datadir
 from fasterstore.storage.disk import RealDisk
 from tools.key_preparation import prepare
 from tools.scrubbing import make_report, start_scrubber
-from tools.storage_actors import StorageActors
+from tools.storage_actors import StorageActors, compaction_plan
 from web.app import make_app
 from web.regions import FileRegion
 from web.worker import Worker
@@ -69,6 +69,7 @@ class Store:
             fatal=lambda reason, suspect: self.fatal.append(reason),
             now_ms=self.now_ms,
             keyring=self.keyring,
+            compaction=compaction_plan(self.settings),
         )
         for _ in self.actors.start():
             pass

@@ -17,6 +17,7 @@ TARGETS = {
     "/minio/health/ready": ("GET", "/minio/health/ready"),
     "/minio/health/cluster": ("GET", "/minio/health/cluster"),
     "/_admin/actors": ("GET", "/_admin/actors"),
+    "/_admin/compaction": ("GET", "/_admin/compaction"),
     "/_admin/scrub": ("GET", "/_admin/scrub"),
     "/_admin<:re:(?:/[\\s\\S]*)?>": ("PUT", "/_admin/nothing"),
     "/_admin/policy/<:re:[^/]+>": ("GET", "/_admin/policy/box"),
@@ -54,6 +55,7 @@ def test_each_key_opens_its_own_routes_only(guarded, sign):
     assert answered == {
         **dict.fromkeys(OPEN, (200, 200)),
         "/_admin/actors": (403, 200),
+        "/_admin/compaction": (403, 200),
         "/_admin/scrub": (403, 200),
         "/_admin/policy/<:re:[^/]+>": (403, 404),
         "/_admin<:re:(?:/[\\s\\S]*)?>": (403, 501),
