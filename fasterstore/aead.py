@@ -76,7 +76,7 @@ def seal_whole(data_key: bytes, record_id: bytes, plaintext: Buffer) -> memoryvi
     """
     size = len(plaintext)
     if size <= CHUNK_BYTES:
-        return seal_once(data_key, record_id + _pack_place(0, size), plaintext)
+        return memoryview(seal_once(data_key, record_id + _pack_place(0, size), plaintext))
     sealed = memoryview(bytearray(stored_bytes(size)))
     SealedStream(data_key, record_id, size).seal_chunks(0, plaintext, sealed)
     return sealed
@@ -91,7 +91,7 @@ def open_whole(data_key: bytes, record_id: bytes, plaintext_bytes: int, sealed: 
     plaintext = open_once(data_key, record_id + _pack_place(0, plaintext_bytes), sealed)
     if plaintext is None:
         raise DamagedRecord("the sealed bytes fail their tag")
-    return plaintext
+    return memoryview(plaintext)
 
 
 class SealedStream:

@@ -108,17 +108,17 @@ class PublicAesGcm:
         return AES.new(self._key, AES.MODE_GCM, nonce=nonce, mac_len=TAG_BYTES).update(associated)
 
 
-def public_seal_once(key: bytes, associated: bytes, plaintext: Buffer) -> memoryview:
+def public_seal_once(key: bytes, associated: bytes, plaintext: Buffer) -> bytes:
     """`seal_once` on the documented interface."""
     sealed = memoryview(bytearray(len(plaintext) + TAG_BYTES))
     PublicAesGcm(key).seal(ONLY_NONCE, associated, plaintext, sealed)
-    return sealed
+    return bytes(sealed)
 
 
-def public_open_once(key: bytes, associated: bytes, sealed: Buffer) -> memoryview | None:
+def public_open_once(key: bytes, associated: bytes, sealed: Buffer) -> bytes | None:
     """`open_once` on the documented interface."""
     plaintext = memoryview(bytearray(max(len(sealed) - TAG_BYTES, 0)))
-    return plaintext if PublicAesGcm(key).open(ONLY_NONCE, associated, sealed, plaintext) else None
+    return bytes(plaintext) if PublicAesGcm(key).open(ONLY_NONCE, associated, sealed, plaintext) else None
 
 
 class DirectAesGcm:
@@ -209,8 +209,43 @@ class DirectAesGcm:
 _once: _Functions
 """The same functions, called without giving up the interpreter lock."""
 
+SCRATCH_BYTES = 64 * 1024 + 4 * _BLOCK_BYTES
+_pack_lengths_into = struct.Struct(">QQ").pack_into
+_from_bytes = int.from_bytes
 
-def direct_seal_once(key: bytes, associated: bytes, plaintext: Buffer) -> memoryview:
+
+class _Scratch:
+    """Memory that the C functions work in, with its addresses: making it anew would cost as much as the work on a small message."""
+
+    __slots__ = ("at", "keep", "sums", "sums_at", "to_stream", "to_table", "view")
+
+    def __init__(self, size: int) -> None:
+        buffer, self.sums = bytearray(size), bytearray(_BLOCK_BYTES)
+        first, sums_first, stream, table = _byte_in(buffer), _byte_in(self.sums), _pointer(), _pointer()
+        self.view, self.at, self.sums_at = memoryview(buffer), _address(first), _address(sums_first)
+        self.to_stream, self.to_table = _reference(stream), _reference(table)
+        self.keep = (first, sums_first, stream, table)
+
+
+_free: list[_Scratch] = []
+"""One for each thread that ever worked at once. A thread takes one and gives it back; list.pop and list.append cannot be interrupted."""
+
+
+def _scratch_of(size: int) -> _Scratch:
+    if size > SCRATCH_BYTES:
+        return _Scratch(size)
+    try:
+        return _free.pop()
+    except IndexError:
+        return _Scratch(SCRATCH_BYTES)
+
+
+def _give_back(scratch: _Scratch) -> None:
+    if len(scratch.view) == SCRATCH_BYTES:
+        _free.append(scratch)
+
+
+def direct_seal_once(key: bytes, associated: bytes, plaintext: Buffer) -> bytes:
     """Encrypt the only message that `key` (32 bytes) ever seals, under ONLY_NONCE; returns ciphertext and tag.
 
     Args: `associated`, 32 bytes, authenticated and not stored.
@@ -219,31 +254,30 @@ def direct_seal_once(key: bytes, associated: bytes, plaintext: Buffer) -> memory
     aes_start, ctr_start, ctr_encrypt, ctr_stop, ghash_expand, ghash, ghash_destroy = _once
     size = len(plaintext)
     end = ASSOCIATED_BYTES + size
+    stop = end - size % -_BLOCK_BYTES
+    scratch = _scratch_of(stop + 2 * _BLOCK_BYTES)
+    view, at, to_stream, to_table = scratch.view, scratch.at, scratch.to_stream, scratch.to_table
+    stream, table = scratch.keep[2], scratch.keep[3]
     # With a nonce of zeros counter block 0 gives GHASH's key, 1 masks the tag and those from 2 on encrypt: one run makes all three. Then
     # the associated data take the place of the first two, and what GHASH is to read lies in one piece.
-    buffer = bytearray(end + 2 * _BLOCK_BYTES)
-    buffer[ASSOCIATED_BYTES:end] = plaintext
-    first_byte = _byte_in(buffer)
-    start = _address(first_byte)
-    handle = _pointer()
-    to_handle = _reference(handle)
-    _done(aes_start(key, KEY_BYTES, to_handle))
-    error = ctr_start(handle, _NO_BLOCK, _BLOCK_BYTES, NONCE_BYTES, 4, 0, to_handle)
-    error |= ctr_encrypt(handle, start, start, end)
-    _done(error | ctr_stop(handle) | ghash_expand(start, to_handle))
-    mask = buffer[_BLOCK_BYTES:ASSOCIATED_BYTES]
-    sums = bytearray(_BLOCK_BYTES)
-    sums_start = _byte_in(sums)
-    padding = -size % _BLOCK_BYTES
-    buffer[:ASSOCIATED_BYTES] = associated
-    buffer[end : end + padding + _BLOCK_BYTES] = bytes(padding) + _pack_lengths(_ASSOCIATED_BITS, 8 * size)
-    error = ghash(_address(sums_start), start, end + padding + _BLOCK_BYTES, _NO_BLOCK, handle)
-    _done(error | ghash_destroy(handle))
-    buffer[end : end + TAG_BYTES] = _masked(sums, mask)
-    return memoryview(buffer)[ASSOCIATED_BYTES : end + TAG_BYTES]
+    view[:ASSOCIATED_BYTES] = _TWO_BLOCKS
+    view[ASSOCIATED_BYTES:end] = plaintext
+    _done(aes_start(key, KEY_BYTES, to_stream))
+    _done(ctr_start(stream, _NO_BLOCK, _BLOCK_BYTES, NONCE_BYTES, 4, 0, to_stream))
+    _done(ctr_encrypt(stream, at, at, end) | ctr_stop(stream) | ghash_expand(at, to_table))
+    mask = _from_bytes(view[_BLOCK_BYTES:ASSOCIATED_BYTES], "big")
+    view[:ASSOCIATED_BYTES] = associated
+    if stop != end:
+        view[end:stop] = bytes(stop - end)
+    _pack_lengths_into(view, stop, _ASSOCIATED_BITS, 8 * size)
+    _done(ghash(scratch.sums_at, at, stop + _BLOCK_BYTES, _NO_BLOCK, table) | ghash_destroy(table))
+    view[end : end + TAG_BYTES] = (_from_bytes(scratch.sums, "big") ^ mask).to_bytes(TAG_BYTES, "big")
+    sealed = bytes(view[ASSOCIATED_BYTES : end + TAG_BYTES])
+    _give_back(scratch)
+    return sealed
 
 
-def direct_open_once(key: bytes, associated: bytes, sealed: Buffer) -> memoryview | None:
+def direct_open_once(key: bytes, associated: bytes, sealed: Buffer) -> bytes | None:
     """The plaintext of what `seal_once` made, None if the tag is not that of this key, associated data and ciphertext."""
     _require(len(key) == KEY_BYTES and len(associated) == ASSOCIATED_BYTES, "key and associated data are 32 bytes long")
     size = len(sealed) - TAG_BYTES
@@ -251,25 +285,30 @@ def direct_open_once(key: bytes, associated: bytes, sealed: Buffer) -> memoryvie
         return None
     aes_start, ctr_start, ctr_encrypt, ctr_stop, ghash_expand, ghash, ghash_destroy = _once
     end = ASSOCIATED_BYTES + size
-    padding = -size % _BLOCK_BYTES
-    buffer = bytearray(end + padding + _BLOCK_BYTES)
-    buffer[:ASSOCIATED_BYTES] = associated
-    buffer[ASSOCIATED_BYTES:end] = sealed[:size]
-    buffer[end + padding :] = _pack_lengths(_ASSOCIATED_BITS, 8 * size)
-    first_byte, first_blocks, sums = _byte_in(buffer), bytearray(_TWO_BLOCKS), bytearray(_BLOCK_BYTES)
-    first_block, sums_start = _byte_in(first_blocks), _byte_in(sums)
-    start, blocks_start = _address(first_byte), _address(first_block)
-    stream, table = _pointer(), _pointer()
-    to_stream = _reference(stream)
+    stop = end - size % -_BLOCK_BYTES
+    scratch = _scratch_of(stop + 2 * _BLOCK_BYTES)
+    view, at, to_stream, to_table = scratch.view, scratch.at, scratch.to_stream, scratch.to_table
+    stream, table = scratch.keep[2], scratch.keep[3]
+    view[:ASSOCIATED_BYTES] = _TWO_BLOCKS
+    view[ASSOCIATED_BYTES : end + TAG_BYTES] = sealed
     _done(aes_start(key, KEY_BYTES, to_stream))
-    error = ctr_start(stream, _NO_BLOCK, _BLOCK_BYTES, NONCE_BYTES, 4, 0, to_stream)
-    error |= ctr_encrypt(stream, blocks_start, blocks_start, 2 * _BLOCK_BYTES) | ghash_expand(blocks_start, _reference(table))
-    error |= ghash(_address(sums_start), start, len(buffer), _NO_BLOCK, table) | ghash_destroy(table)
-    genuine = hmac.compare_digest(_masked(sums, first_blocks[_BLOCK_BYTES:]), bytes(sealed[size:]))
-    if genuine and size:
-        error |= ctr_encrypt(stream, start + ASSOCIATED_BYTES, start + ASSOCIATED_BYTES, size)
+    _done(ctr_start(stream, _NO_BLOCK, _BLOCK_BYTES, NONCE_BYTES, 4, 0, to_stream))
+    error = ctr_encrypt(stream, at, at, ASSOCIATED_BYTES) | ghash_expand(at, to_table)
+    expected = _from_bytes(view[_BLOCK_BYTES:ASSOCIATED_BYTES], "big")
+    tag = bytes(view[end : end + TAG_BYTES])
+    view[:ASSOCIATED_BYTES] = associated
+    if stop != end:
+        view[end:stop] = bytes(stop - end)
+    _pack_lengths_into(view, stop, _ASSOCIATED_BITS, 8 * size)
+    error |= ghash(scratch.sums_at, at, stop + _BLOCK_BYTES, _NO_BLOCK, table) | ghash_destroy(table)
+    plaintext = None
+    if hmac.compare_digest((_from_bytes(scratch.sums, "big") ^ expected).to_bytes(TAG_BYTES, "big"), tag):
+        start = at + ASSOCIATED_BYTES
+        error |= ctr_encrypt(stream, start, start, size) if size else 0
+        plaintext = bytes(view[ASSOCIATED_BYTES:end])
     _done(error | ctr_stop(stream))
-    return memoryview(buffer)[ASSOCIATED_BYTES:end] if genuine else None
+    _give_back(scratch)
+    return plaintext
 
 
 def _start(functions: _Functions, key: bytes, first_counter: bytes) -> Any:

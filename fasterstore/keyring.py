@@ -92,7 +92,7 @@ NO_KEYS = Keyring(bytes(KEY_BYTES))
 def wrap_data_key(wrapping_key: bytes, record_id: bytes, epoch: int, plaintext_bytes: int, data_key: bytes) -> bytes:
     """A record's data key, wrapped: 48 bytes. At most once for each `wrapping_key` (32 bytes) and `record_id` (16 bytes)."""
     associated = record_id + _pack_numbers(epoch, plaintext_bytes)
-    return bytes(seal_once(_key_encryption_key(wrapping_key, _RECORD_CONTEXT, record_id), associated, data_key))
+    return seal_once(_key_encryption_key(wrapping_key, _RECORD_CONTEXT, record_id), associated, data_key)
 
 
 def unwrap_data_key(wrapping_key: bytes, record_id: bytes, epoch: int, plaintext_bytes: int, wrapped: bytes) -> bytes:
@@ -101,7 +101,7 @@ def unwrap_data_key(wrapping_key: bytes, record_id: bytes, epoch: int, plaintext
     key = open_once(_key_encryption_key(wrapping_key, _RECORD_CONTEXT, record_id), associated, wrapped)
     if key is None:
         raise DamagedRecord("the record's wrapped key fails its tag")
-    return bytes(key)
+    return key
 
 
 def unlock(keys: KeyFile, master_key: bytes | None) -> Keyring:
@@ -176,7 +176,7 @@ def _unwrap_all(keys: WrappedKeys, master_key: bytes) -> tuple[bytes, dict[int, 
         key = open_once(_key_encryption_key(master_key, _FILE_CONTEXT, salt), _name(name), sealed)
         if key is None:
             raise UnsupportedFormat(f"keys.json: {name.decode()} fails its tag; the copy beside it may be sound")
-        return bytes(key)
+        return key
 
     return unwrap(_BLOB_ID_KEY, keys.blob_id_key), {epoch: unwrap(_epoch_name(epoch), key) for epoch, key in keys.epoch_keys.items()}
 
