@@ -250,7 +250,8 @@ def direct_seal_once(key: bytes, associated: bytes, plaintext: Buffer) -> bytes:
 
     Args: `associated`, 32 bytes, authenticated and not stored.
     """
-    _require(len(key) == KEY_BYTES and len(associated) == ASSOCIATED_BYTES, "key and associated data are 32 bytes long")
+    if len(key) != KEY_BYTES or len(associated) != ASSOCIATED_BYTES:
+        raise InvariantError("key and associated data are 32 bytes long")
     aes_start, ctr_start, ctr_encrypt, ctr_stop, ghash_expand, ghash, ghash_destroy = _once
     size = len(plaintext)
     end = ASSOCIATED_BYTES + size
@@ -262,15 +263,16 @@ def direct_seal_once(key: bytes, associated: bytes, plaintext: Buffer) -> bytes:
     # the associated data take the place of the first two, and what GHASH is to read lies in one piece.
     view[:ASSOCIATED_BYTES] = _TWO_BLOCKS
     view[ASSOCIATED_BYTES:end] = plaintext
-    _done(aes_start(key, KEY_BYTES, to_stream))
-    _done(ctr_start(stream, _NO_BLOCK, _BLOCK_BYTES, NONCE_BYTES, 4, 0, to_stream))
-    _done(ctr_encrypt(stream, at, at, end) | ctr_stop(stream) | ghash_expand(at, to_table))
+    error = aes_start(key, KEY_BYTES, to_stream) or ctr_start(stream, _NO_BLOCK, _BLOCK_BYTES, NONCE_BYTES, 4, 0, to_stream)
+    if error or (error := ctr_encrypt(stream, at, at, end) | ctr_stop(stream) | ghash_expand(at, to_table)):
+        _done(error)
     mask = _from_bytes(view[_BLOCK_BYTES:ASSOCIATED_BYTES], "big")
     view[:ASSOCIATED_BYTES] = associated
     if stop != end:
         view[end:stop] = bytes(stop - end)
     _pack_lengths_into(view, stop, _ASSOCIATED_BITS, 8 * size)
-    _done(ghash(scratch.sums_at, at, stop + _BLOCK_BYTES, _NO_BLOCK, table) | ghash_destroy(table))
+    if error := ghash(scratch.sums_at, at, stop + _BLOCK_BYTES, _NO_BLOCK, table) | ghash_destroy(table):
+        _done(error)
     view[end : end + TAG_BYTES] = (_from_bytes(scratch.sums, "big") ^ mask).to_bytes(TAG_BYTES, "big")
     sealed = bytes(view[ASSOCIATED_BYTES : end + TAG_BYTES])
     _give_back(scratch)
@@ -279,7 +281,8 @@ def direct_seal_once(key: bytes, associated: bytes, plaintext: Buffer) -> bytes:
 
 def direct_open_once(key: bytes, associated: bytes, sealed: Buffer) -> bytes | None:
     """The plaintext of what `seal_once` made, None if the tag is not that of this key, associated data and ciphertext."""
-    _require(len(key) == KEY_BYTES and len(associated) == ASSOCIATED_BYTES, "key and associated data are 32 bytes long")
+    if len(key) != KEY_BYTES or len(associated) != ASSOCIATED_BYTES:
+        raise InvariantError("key and associated data are 32 bytes long")
     size = len(sealed) - TAG_BYTES
     if size < 0:
         return None
@@ -291,22 +294,24 @@ def direct_open_once(key: bytes, associated: bytes, sealed: Buffer) -> bytes | N
     stream, table = scratch.keep[2], scratch.keep[3]
     view[:ASSOCIATED_BYTES] = _TWO_BLOCKS
     view[ASSOCIATED_BYTES : end + TAG_BYTES] = sealed
-    _done(aes_start(key, KEY_BYTES, to_stream))
-    _done(ctr_start(stream, _NO_BLOCK, _BLOCK_BYTES, NONCE_BYTES, 4, 0, to_stream))
-    error = ctr_encrypt(stream, at, at, ASSOCIATED_BYTES) | ghash_expand(at, to_table)
+    if error := aes_start(key, KEY_BYTES, to_stream) or ctr_start(stream, _NO_BLOCK, _BLOCK_BYTES, NONCE_BYTES, 4, 0, to_stream):
+        _done(error)
+    if error := ctr_encrypt(stream, at, at, ASSOCIATED_BYTES) | ghash_expand(at, to_table):
+        _done(error)
     expected = _from_bytes(view[_BLOCK_BYTES:ASSOCIATED_BYTES], "big")
     tag = bytes(view[end : end + TAG_BYTES])
     view[:ASSOCIATED_BYTES] = associated
     if stop != end:
         view[end:stop] = bytes(stop - end)
     _pack_lengths_into(view, stop, _ASSOCIATED_BITS, 8 * size)
-    error |= ghash(scratch.sums_at, at, stop + _BLOCK_BYTES, _NO_BLOCK, table) | ghash_destroy(table)
+    error = ghash(scratch.sums_at, at, stop + _BLOCK_BYTES, _NO_BLOCK, table) | ghash_destroy(table)
     plaintext = None
     if hmac.compare_digest((_from_bytes(scratch.sums, "big") ^ expected).to_bytes(TAG_BYTES, "big"), tag):
         start = at + ASSOCIATED_BYTES
         error |= ctr_encrypt(stream, start, start, size) if size else 0
         plaintext = bytes(view[ASSOCIATED_BYTES:end])
-    _done(error | ctr_stop(stream))
+    if error := error | ctr_stop(stream):
+        _done(error)
     _give_back(scratch)
     return plaintext
 

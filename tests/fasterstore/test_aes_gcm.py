@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from actors.runtime import offload, spawn
 from fasterstore import aes_gcm
 from fasterstore.aes_gcm import DirectAesGcm, PublicAesGcm
 from fasterstore.errors import InvariantError
@@ -112,3 +113,17 @@ def test_wrong_lengths_are_defects_and_reach_no_c_function():
         cipher.seal(bytes(12), ASSOCIATED, bytes(85), room)
     with pytest.raises(InvariantError):
         cipher.open(bytes(12), ASSOCIATED, bytes(117), room)
+
+
+def test_threads_that_work_at_once_do_not_share_memory():
+    def work(number):
+        key = bytes([number]) * 32
+        for size in range(0, 6000, 37):
+            plaintext = bytes([number ^ 0xFF]) * size
+            sealed_once = aes_gcm.direct_seal_once(key, ASSOCIATED, plaintext)
+            assert aes_gcm.direct_open_once(key, ASSOCIATED, sealed_once) == plaintext
+            assert aes_gcm.public_open_once(key, ASSOCIATED, sealed_once) == plaintext
+        return number
+
+    jobs = [spawn(offload, work, number) for number in range(12)]
+    assert [job.get() for job in jobs] == list(range(12))
