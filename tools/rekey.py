@@ -5,7 +5,7 @@
     3. FS_ENCRYPTION_KEY_BASE64 (new):                                                     rekey --finish    only the new one does
 
 Cut short anywhere, keys.json holds what it held before or what it was to hold; the same step may be taken again. The node is stopped
-meanwhile (this takes its lock). A new epoch key (--new-epoch) is for records written from then on; compaction brings older ones under it.
+meanwhile (this takes its lock). A new epoch key (--new-epoch) is for records written from then on; older ones stay readable.
 A copy of the data dir from before still opens with the old master key: if that is known to others, such copies have to go too.
 """
 

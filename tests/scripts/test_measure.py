@@ -8,7 +8,7 @@ from time import sleep
 import pytest
 
 from fasterstore.s3.signer import Credentials
-from scripts.measure import cost_by_size, presigned_load, process_tree
+from scripts.measure import cost_by_size, encryption, presigned_load, process_tree
 from scripts.measure.closed_loop import Objects, RequestFailed, run
 from scripts.measure.servers import Node, Start
 from tools.client import Client
@@ -97,3 +97,13 @@ def test_a_cost_or_a_start_above_its_limit_is_named() -> None:
     assert len(cost_by_size.failures(summary, 1.3, None)) == 3
     assert cost_by_size.failures(summary, 1.5, 3.0) == []
     assert cost_by_size.failures(summary, None, 2.0) == ["ready_after_stop_secs: 2.5 s; 2.0 s are allowed"]
+
+
+def test_what_encryption_costs_is_the_ratio_of_the_medians() -> None:
+    def row(kind: str, put: int, get: int) -> dict[str, object]:
+        return {"kind": kind, "put": put, "get": get, "put_cpu_us": 100, "get_cpu_us": 50, "put_errors": 0, "get_errors": 1}
+
+    rows = [row("plain", 100, 10), row("plain", 300, 20), row("plain", 200, 30), row("encrypted", 150, 19), row("encrypted", 150, 15)]
+    found = encryption.summary(rows)
+    assert (found["put_ratio"], found["get_ratio"], found["errors"]) == (0.75, 0.85, 5)
+    assert found["put"] == {"plain": 200, "encrypted": 150}
