@@ -39,6 +39,8 @@ RETRY_SECS = 60.0
 AGAIN_SECS = 1.0
 SAVE_SECS = 60.0
 IDLE_SECS = 60.0
+SAVE_IDLE_SECS = 3600.0
+"""Between rounds, so that a node that is killed now and then does not wait for its next round for ever."""
 YIELD_SECS = 0.05
 YIELDS_MAX = 20
 """So often a step is put off for others: at most a second, or a busy node would never finish a round."""
@@ -179,6 +181,8 @@ class Scrubber(GeventActor):
                 left = report.interval_secs - report.progress.elapsed_ms / 1000
                 if not report.interval_secs or left > 0:
                     if report.interval_secs:
+                        if self._step_ended - self._saved_at >= SAVE_IDLE_SECS:
+                            self._save()
                         self._later(min(left, IDLE_SECS))
                     return
                 report.progress = report.progress.next()

@@ -20,8 +20,8 @@ def damage(worker: Worker) -> list[str]:
         count = 0 if worker.index is None else worker.index.damaged_blobs()
         if count:
             lines.append(f"degraded: stored bytes of {count} blobs are damaged; putting the same bytes again repairs them")
-    except StoreError as error:
-        lines.append(f"degraded: {error.detail}")
+    except StoreError:
+        lines.append("degraded: the index cannot be read")
     scrubber = worker.directory.find("scrubber")
     if scrubber is not None:
         with contextlib.suppress(AskTimeout, ActorDeadError, ActorFailure):

@@ -1,8 +1,10 @@
 """The part of a round that reads every record, segment by segment, batch by batch of its blobs. Blocking, a piece a step.
 
 A record that fails is looked up again before it is called damage: the compactor may have moved it, or nothing may name it any more. It
-is then read a second time, where the index says it lies now. A segment file that is missing, or is another one, while the index has blobs
-in it is damage of each of them. Only a read error that says something of the medium is: any other (no descriptor, no memory) is raised.
+is then read again, where the index says it lies now. What moves into a segment that is younger than the round was verified by the move.
+
+A segment file that is missing, or is another one, while the index has blobs in it is damage of each of them. Only a read error that says
+something of the medium is: any other (no descriptor, no memory) is raised.
 
 Owns one open segment at a time. Copies bad records aside; deletes and changes nothing else.
 """
@@ -13,8 +15,7 @@ from collections.abc import Generator, Iterator
 
 from fasterstore.errors import DamagedRecord
 from fasterstore.metadata.index import IndexView
-from fasterstore.metadata.upload_view import PlacedBlob
-from fasterstore.model import BlobRow, SegmentId
+from fasterstore.model import BlobRow, SegmentId, SegmentRow
 from fasterstore.scrub.damage import Damage, Step, What
 from fasterstore.scrub.progress import Counts, Position
 from fasterstore.storage.cold_reading import Span, read_cold, spans, verify_in_pieces, verify_span
@@ -44,25 +45,22 @@ class RecordScrub:
         first = int(position.at or 0)
         for segment in self._view.segments():
             if segment.segment_id >= first:
-                yield from self._segment(segment.segment_id, position.after if segment.segment_id == first else 0)
+                yield from self._segment(segment, position.after if segment.segment_id == first else 0)
 
-    def _segment(self, segment_id: SegmentId, after: int) -> Iterator[Step]:
+    def _segment(self, segment: SegmentRow, after: int) -> Iterator[Step]:
+        segment_id = segment.segment_id
         while rows := self._view.blobs_in(segment_id, after, ROWS):
             here = Position(PHASE, str(segment_id), after)
-            opened = self._open_of(rows[0])
+            opened, _reason = self._open(segment_id, segment.file_uuid)
             for span in spans(rows):
                 yield from self._span(here, span, opened)
             after = rows[-1].number
             yield Step(Position(PHASE, str(segment_id), after), Counts(records=len(rows)))
 
-    def _open_of(self, row: BlobRow) -> OpenSegment | None:
-        placed = self._view.uploads.blob(row.number)
-        return None if placed is None else self._open(placed)[0]
-
-    def _open(self, placed: PlacedBlob) -> tuple[OpenSegment | None, str]:
-        """The segment that holds a blob, opened anew, or None and what is wrong with it."""
+    def _open(self, segment_id: SegmentId, file_uuid: bytes) -> tuple[OpenSegment | None, str]:
+        """That segment, opened anew, or None and what is wrong with it."""
         try:
-            opened = OpenSegments(self._disk, self._segments_dir, 1).reader(placed.blob.location.segment_id, placed.file_uuid)
+            opened = OpenSegments(self._disk, self._segments_dir, 1).reader(segment_id, file_uuid)
         except FileNotFoundError:
             return None, "the segment file is missing"
         except DamagedRecord as error:
@@ -98,7 +96,7 @@ class RecordScrub:
             placed = self._view.uploads.blob(row.number)
             if placed is None:
                 return None
-            opened, reason = self._open(placed)
+            opened, reason = self._open(placed.blob.location.segment_id, placed.file_uuid)
             if opened is not None:
                 try:
                     for read_bytes in verify_in_pieces(self._disk, opened.fd, placed.blob.location):

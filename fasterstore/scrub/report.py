@@ -1,6 +1,7 @@
 """What scrubbing knows about itself: the round's progress, what was found, and how it is told to operators. Owned by the scrubber.
 
-Pure bookkeeping: it reads no clock and no file. Names blobs by number and segments by file; never a key, a bucket or a secret.
+Pure bookkeeping: it reads no clock and no file. Blobs are named by number and segments by file; only the reason for a damaged index row
+may hold a key, so findings are for the administrator alone.
 """
 
 from collections import deque
@@ -94,14 +95,14 @@ class ScrubReport:
         return rest
 
     def degraded(self) -> list[str]:
-        """What an operator should know, one line each; damaged records apart, which the index counts."""
+        """What is damaged, a line each; records apart, which the index counts. No reasons: /readyz is open, and they may name a key."""
         lines = []
         if self.index_damage:
-            lines.append(f"the index is damaged and is made again by the next start: {self.index_damage}")
+            lines.append("the index is damaged; the next start makes it anew")
         if self.copy_damage:
-            lines.append(f"a kept copy of the index is damaged: {self.copy_damage}")
+            lines.append("a kept copy of the index is damaged")
         if self.progress.log_damage:
-            lines.append(f"a finished journal file is damaged: {self.progress.log_damage}")
+            lines.append("a finished journal file is damaged")
         return lines
 
     def status(self) -> dict[str, Any]:

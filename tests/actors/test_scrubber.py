@@ -83,6 +83,16 @@ def test_a_round_begins_by_itself_and_the_next_one_an_interval_later(filled, scr
     ended(report, 2)
 
 
+def test_the_wait_for_the_next_round_survives_a_kill(filled, scrub):
+    ref, report = scrub()
+    ended(report)
+    filled.monotonic_secs += 100_000
+    ref.tell(m.ScrubOn(ref._actor_weakref()._turn))
+    ref.ask(m.ScrubAction())
+    saved = unpack(filled.disk.contents(f"{filled.datadir.path}/{PROGRESS_NAME}"))
+    assert (saved.finished, saved.elapsed_ms) == (True, 100_000_000)
+
+
 def test_off_means_only_when_asked_for(scrub):
     ref, report = scrub(interval_secs=0)
     sleep(0.05)
@@ -117,7 +127,9 @@ def test_a_bad_index_row_marks_the_index_for_the_next_start(filled, scrub):
     ref, report = scrub()
     ended(report)
     assert "usage" in index_damage(filled.disk, filled.datadir)
-    assert any("the index is damaged" in line for line in ref.ask(m.ScrubAction())["degraded"])
+    status = ref.ask(m.ScrubAction())
+    assert status["degraded"] == ["the index is damaged; the next start makes it anew"], "no reason, which may hold a key"
+    assert "usage" in status["findings"][0]
 
 
 def test_an_index_by_which_records_cannot_be_found_is_marked_and_the_round_ends(filled, scrub, monkeypatch):
