@@ -1,4 +1,5 @@
-"""The part of a round that reads the kept copies of the index (`snapshots/*.copy`) through their checksums, as the index itself is read.
+"""The part of a round that reads the kept copies of the index through their checksums, as the index itself is read: `snapshots/*.copy`,
+from which a damaged index is built anew, and the index of every pinned snapshot, `snapshots/pins/NAME/index.db`.
 
 A whole copy never changes; one that goes meanwhile has been brought up to date under another name, which is no damage. The copies are
 SQLite files out of WAL mode: reading one leaves nothing beside it.
@@ -15,12 +16,18 @@ from fasterstore.scrub.progress import Counts, Position
 
 PHASE = "copies"
 SUFFIX = ".copy"
+PINS, PINNED_INDEX, UNFINISHED = "pins", "index.db", (".tmp", ".drop")
 _VIEW_CACHE_KIB = 2048
 
 
 def list_copies(folder: str) -> list[str]:
-    """The names of the whole copies in `folder`, the oldest first. Raises OSError."""
-    return sorted(name for name in os.listdir(folder) if name.endswith(SUFFIX))
+    """The whole copies in and below `folder`, as names relative to it, in a fixed order. Raises OSError."""
+    names = [name for name in os.listdir(folder) if name.endswith(SUFFIX)]
+    pins = os.path.join(folder, PINS)
+    if os.path.isdir(pins):
+        whole = [name for name in os.listdir(pins) if not name.endswith(UNFINISHED)]
+        names += [os.path.join(PINS, name, PINNED_INDEX) for name in whole if os.path.exists(os.path.join(pins, name, PINNED_INDEX))]
+    return sorted(names)
 
 
 class CopyScrub:

@@ -51,6 +51,16 @@ def test_a_page_that_rotted_is_found_and_its_copy_named(copies, offset):
     assert damage(copies, "0007.copy") == [], "a round that stood behind it goes on behind it"
 
 
+def test_the_index_of_a_pinned_snapshot_is_read_too_and_an_unfinished_one_is_not(copies):
+    folder = os.path.dirname(copies[0])
+    for name in ("before-upgrade", "half.tmp"):
+        os.makedirs(f"{folder}/pins/{name}")
+        with open(copies[0], "rb") as file, open(f"{folder}/pins/{name}/index.db", "wb") as copy:
+            copy.write(file.read())
+        flip(f"{folder}/pins/{name}/index.db", 3 * 4096 + 2000)
+    assert {found.reason.partition(": ")[0] for found in damage(copies)} == {"snapshots/pins/before-upgrade/index.db"}
+
+
 def test_a_copy_that_goes_meanwhile_is_no_damage(copies):
     steps = CopyScrub(os.path.dirname(copies[0])).steps(Position("copies"))
     next(steps)
