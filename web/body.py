@@ -109,9 +109,13 @@ class BodyReader:
         decoder = self._decoder
         if decoder is None:
             return _NO_TRAILERS
-        while not decoder.done and (wire := self._receive_wire()):
-            decoder.feed(wire)
-        return decoder.finish()
+        # To the end of the body, not of the framing: bytes behind it are refused, however they were cut into segments.
+        while wire := self._receive_wire():
+            self._decode(decoder, wire)
+        try:
+            return decoder.finish()
+        except S3Error as error:
+            raise _closing(error) from None
 
     def _fill_plain(self, view: memoryview) -> None:
         readinto = getattr(self._input, "readinto", None)
@@ -133,8 +137,8 @@ class BodyReader:
             if not self._pieces:
                 wire = self._receive_wire()
                 if not wire:
-                    raise S3Error("IncompleteBody")
-                self._pieces = decoder.feed(wire)
+                    raise _closing(S3Error("IncompleteBody"))
+                self._pieces = self._decode(decoder, wire)
                 self._pieces.reverse()
                 continue
             piece = self._pieces.pop()
@@ -144,6 +148,12 @@ class BodyReader:
                 self._pieces.append(piece[count:])
             filled += count
 
+    def _decode(self, decoder: ChunkedDecoder, wire: memoryview) -> list[memoryview]:
+        try:
+            return decoder.feed(wire)
+        except S3Error as error:
+            raise _closing(error) from None
+
     def _receive_wire(self) -> memoryview:
         """The next bytes of a framed body, valid until the next call; empty at its end."""
         readinto = getattr(self._input, "readinto", None)
@@ -152,6 +162,12 @@ class BodyReader:
         if not self._wire:
             self._wire = memoryview(bytearray(min(WIRE_PIECE_BYTES, self._left + 4096)))
         return self._wire[: readinto(self._wire)]
+
+
+def _closing(error: S3Error) -> S3Error:
+    """That refusal, after which the connection closes: two framings of one body disagree, so nothing behind it is taken for a request."""
+    error.headers["Connection"] = "close"
+    return error
 
 
 def receive_document(request: Request, blob_key: bytes, max_bytes: int = DOCUMENT_MAX_BYTES) -> bytes:

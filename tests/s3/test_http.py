@@ -1,11 +1,11 @@
-"""The connection of a running node: keep-alive, pipelining, Expect, framing that is not beyond doubt, IPv6."""
+"""The connection of a running node: keep-alive, pipelining, Expect, IPv6. What is not beyond doubt is `test_smuggling`'s."""
 
 import socket
 
 import pytest
 
 from tests.node import RunningNode
-from tests.raw_connection import request_bytes, signed_request
+from tests.raw_connection import signed_request
 from tests.refusal import assert_refused
 
 CONTINUE = {"expect": "100-continue"}
@@ -131,52 +131,6 @@ class TestExpect:
             connection = connect()
             connection.send(signed_request(node, "PUT", f"/{bucket}/key", {"expect": expectation}, b"body"))
             assert connection.answer().status == status
-
-
-SMUGGLED = b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n"
-AMBIGUOUS = {
-    "length and chunked": b"PUT /b/k HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    "two lengths": b"PUT /b/k HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nContent-Length: 0\r\n\r\n",
-    "equal lengths": b"PUT /b/k HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\nContent-Length: 0\r\n\r\n",
-    "length list": b"PUT /b/k HTTP/1.1\r\nHost: h\r\nContent-Length: 0, 0\r\n\r\n",
-    "signed length": b"PUT /b/k HTTP/1.1\r\nHost: h\r\nContent-Length: +0\r\n\r\n",
-    "negative length": b"PUT /b/k HTTP/1.1\r\nHost: h\r\nContent-Length: -1\r\n\r\n",
-    "hex length": b"PUT /b/k HTTP/1.1\r\nHost: h\r\nContent-Length: 0x5\r\n\r\n",
-    "bare LF": b"GET /b/k HTTP/1.1\nHost: h\n\n",
-    "space before colon": b"PUT /b/k HTTP/1.1\r\nHost: h\r\nContent-Length : 5\r\n\r\n",
-    "folded header": b"GET /b/k HTTP/1.1\r\nHost: h\r\nX-A: 1\r\n 2\r\n\r\n",
-    "underscore length": b"PUT /b/k HTTP/1.1\r\nHost: h\r\nContent_Length: 5\r\n\r\n",
-    "chunked twice": b"PUT /b/k HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
-    "other coding": b"PUT /b/k HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
-    "odd coding": b"PUT /b/k HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: xchunked\r\n\r\n",
-    "chunked in 1.0": b"PUT /b/k HTTP/1.0\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    "no host": b"GET /b/k HTTP/1.1\r\n\r\n",
-    "two hosts": b"GET /b/k HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
-    "null byte": b"GET /b/k HTTP/1.1\r\nHost: h\r\nX-A: a\x00b\r\n\r\n",
-    "HTTP/2 preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-    "TLS hello": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-    "absolute form": b"GET http://elsewhere/b/k HTTP/1.1\r\nHost: h\r\n\r\n",
-    "CONNECT": b"CONNECT h:1 HTTP/1.1\r\nHost: h\r\n\r\n",
-}
-
-
-@pytest.mark.parametrize("name", AMBIGUOUS)
-def test_an_ambiguous_request_is_refused_once_and_the_connection_closed(connect, name):
-    connection = connect()
-    connection.send(AMBIGUOUS[name] + SMUGGLED)
-    answer = connection.answer()
-    assert answer.status in (400, 501, 505)
-    assert answer.headers["connection"] == "close"
-    assert b"<Error><Code>" in answer.content
-    assert answer.headers["x-amz-request-id"].encode() in answer.content
-    assert connection.rest() == b""
-
-
-def test_a_head_that_is_too_large_is_refused(connect):
-    connection = connect()
-    connection.send(request_bytes("GET", "/b/k", {"host": "h", "x-large": "x" * 70_000}))
-    assert connection.answer().status == 400
-    assert connection.rest() == b""
 
 
 def test_a_node_serves_on_ipv6(tmp_path, connect):

@@ -107,6 +107,18 @@ def test_a_framed_body_without_its_end_is_refused():
     assert code_of(reader.trailers) == "IncompleteBody"
 
 
+@pytest.mark.parametrize("make", [BytesIO, PlainInput, lambda data: DribblingInput(data, 1)])
+def test_bytes_behind_the_framing_are_refused_however_they_arrive_and_the_connection_closes(make):
+    wire = framed(b"x" * 10, 10, b"")
+    for beyond in (b"\r\n", b"0\r\n\r\n", b"GET /box/k HTTP/1.1\r\n\r\n"):
+        request = request_of(make(wire + beyond), {"x-amz-decoded-content-length": "10"}, STREAMING_UNSIGNED_TRAILER)
+        reader = BodyReader(request, plan_body(request, 1000))
+        with pytest.raises(S3Error) as refused:
+            reader.read_all()
+            reader.trailers()
+        assert (refused.value.code, refused.value.headers["Connection"]) == ("InvalidRequest", "close")
+
+
 def test_a_framed_body_that_ends_inside_its_payload_is_incomplete():
     headers = {"x-amz-decoded-content-length": "100", "x-amz-trailer": "x-amz-checksum-crc32"}
     request = request_of(BytesIO(b"64\r\n" + b"x" * 50), headers, STREAMING_UNSIGNED_TRAILER)

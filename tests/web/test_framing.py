@@ -4,164 +4,18 @@ import re
 
 import pytest
 
+from tests.framing_corpus import BROKEN_CHUNKS, REFUSED_HEADS, head
 from web.framing import read_head
 from web.refusal import HttpRefusal
 
 SECOND = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
-CHUNKED_END = b"0\r\n\r\n"
-
-
-def head(*lines, first=b"PUT /b/k HTTP/1.1", host=b"Host: x"):
-    return b"\r\n".join((first, host, *lines) if host else (first, *lines)) + b"\r\n\r\n"
-
-
-REFUSED = {
-    # lengths
-    "length with plus": head(b"Content-Length: +5") + b"abcde",
-    "length with minus": head(b"Content-Length: -5") + b"abcde",
-    "length with underscore": head(b"Content-Length: 1_0") + b"abcdefghij",
-    "length in hex": head(b"Content-Length: 0x5") + b"abcde",
-    "length as a list": head(b"Content-Length: 5,5") + b"abcde",
-    "length as a spaced list": head(b"Content-Length: 5, 5") + b"abcde",
-    "length with a space inside": head(b"Content-Length: 5 5") + b"abcde",
-    "length with a vertical tab": head(b"Content-Length: \x0b5") + b"abcde",
-    "length with a fraction": head(b"Content-Length: 5.0") + b"abcde",
-    "length empty": head(b"Content-Length:") + b"abcde",
-    "length of words": head(b"Content-Length: five") + b"abcde",
-    "length in other digits": head("Content-Length: ５".encode()) + b"abcde",
-    "length over 64 bits": head(b"Content-Length: 99999999999999999999999"),
-    "length of 2**64-1": head(b"Content-Length: 18446744073709551615"),
-    "length of 2**63": head(b"Content-Length: 9223372036854775808"),
-    "length twice, equal": head(b"Content-Length: 5", b"Content-Length: 5") + b"abcde",
-    "length twice, different": head(b"Content-Length: 5", b"Content-Length: 6") + b"abcdef",
-    "length twice, other case": head(b"Content-Length: 5", b"content-length: 0") + b"abcde",
-    "length under an underscore name": head(b"Content_Length: 5") + b"abcde",
-    # length and coding
-    "length then chunked": head(b"Content-Length: 5", b"Transfer-Encoding: chunked") + CHUNKED_END,
-    "chunked then length": head(b"Transfer-Encoding: chunked", b"Content-Length: 5") + CHUNKED_END,
-    "chunked and length 0": head(b"Transfer-Encoding: chunked", b"Content-Length: 0") + CHUNKED_END,
-    "length and identity": head(b"Content-Length: 5", b"Transfer-Encoding: identity") + b"abcde",
-    # codings
-    "coding xchunked": head(b"Transfer-Encoding: xchunked") + CHUNKED_END,
-    "coding identity": head(b"Transfer-Encoding: identity") + CHUNKED_END,
-    "coding gzip": head(b"Transfer-Encoding: gzip") + CHUNKED_END,
-    "coding gzip, chunked": head(b"Transfer-Encoding: gzip, chunked") + CHUNKED_END,
-    "coding chunked, chunked": head(b"Transfer-Encoding: chunked, chunked") + CHUNKED_END,
-    "coding chunked, identity": head(b"Transfer-Encoding: chunked, identity") + CHUNKED_END,
-    "coding twice": head(b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked") + CHUNKED_END,
-    "coding twice, second identity": head(b"Transfer-Encoding: chunked", b"Transfer-Encoding: identity") + CHUNKED_END,
-    "coding twice, first identity": head(b"Transfer-Encoding: identity", b"Transfer-Encoding: chunked") + CHUNKED_END,
-    "coding with a parameter": head(b"Transfer-Encoding: chunked;q=1") + CHUNKED_END,
-    "coding empty": head(b"Transfer-Encoding:") + CHUNKED_END,
-    "coding with an empty element": head(b"Transfer-Encoding: ,chunked") + CHUNKED_END,
-    "coding quoted": head(b'Transfer-Encoding: "chunked"') + CHUNKED_END,
-    "coding behind a vertical tab": head(b"Transfer-Encoding: \x0bchunked") + CHUNKED_END,
-    "coding behind a NUL": head(b"Transfer-Encoding: chunked\x00") + CHUNKED_END,
-    "coding name with a space": head(b"Transfer-Encoding : chunked") + CHUNKED_END,
-    "coding name with a leading space": head(b" Transfer-Encoding: chunked") + CHUNKED_END,
-    "coding under an underscore name": head(b"Transfer_Encoding: chunked") + CHUNKED_END,
-    "coding folded": head(b"Transfer-Encoding:", b" chunked") + CHUNKED_END,
-    "coding in HTTP/1.0": head(b"Transfer-Encoding: chunked", first=b"PUT /b/k HTTP/1.0") + CHUNKED_END,
-    "coding hidden behind a bare CR": head(b"X: y\rTransfer-Encoding: chunked") + CHUNKED_END,
-    "coding hidden behind a bare LF": head(b"X: y\nTransfer-Encoding: chunked") + CHUNKED_END,
-    # lines
-    "bare LF everywhere": b"GET /b/k HTTP/1.1\nHost: x\n\n",
-    "bare LF after the request line": b"GET /b/k HTTP/1.1\nHost: x\r\n\r\n",
-    "bare LF after a header": b"GET /b/k HTTP/1.1\r\nHost: x\nA: b\r\n\r\n",
-    "bare LF LF as the end": b"GET /b/k HTTP/1.1\r\nHost: x\n\n",
-    "CR LF LF as the end": b"GET /b/k HTTP/1.1\r\nHost: x\r\n\n",
-    "CR CR LF": b"GET /b/k HTTP/1.1\r\nHost: x\r\r\n\r\n",
-    "folded header": head(b"A: b", b" c"),
-    "folded header by tab": head(b"A: b", b"\tc"),
-    "first header folded": b"GET /b/k HTTP/1.1\r\n Host: x\r\n\r\n",
-    "space before colon": head(b"A : b"),
-    "tab before colon": head(b"A\t: b"),
-    "space in a name": head(b"A b: c"),
-    "no colon": head(b"A"),
-    "empty name": head(b": b"),
-    "NUL in a value": head(b"A: b\x00c"),
-    "control character in a value": head(b"A: b\x01c"),
-    "DEL in a value": head(b"A: b\x7fc"),
-    "non-ASCII name": head("Ä: b".encode()),
-    "NUL in a name": head(b"A\x00: b"),
-    # host
-    "no host": head(host=None),
-    "empty host": head(host=b"Host:"),
-    "host twice, equal": head(b"Host: x"),
-    "host twice, different": head(b"Host: y"),
-    "host list": head(host=b"Host: x, y"),
-    "host with a path": head(host=b"Host: x/y"),
-    "host with user": head(host=b"Host: u@x"),
-    "host with a word as port": head(host=b"Host: x:http"),
-    # request line
-    "absolute-form": head(first=b"GET http://x/b/k HTTP/1.1"),
-    "authority-form": head(first=b"GET x:80 HTTP/1.1"),
-    "asterisk-form": head(first=b"OPTIONS * HTTP/1.1"),
-    "CONNECT": head(first=b"CONNECT x:80 HTTP/1.1"),
-    "CONNECT of a path": head(first=b"CONNECT /b HTTP/1.1"),
-    "no leading slash": head(first=b"GET b/k HTTP/1.1"),
-    "fragment": head(first=b"GET /b/k#f HTTP/1.1"),
-    "raw non-ASCII target": head(first="GET /ü HTTP/1.1".encode()),
-    "NUL in the target": head(first=b"GET /b\x00k HTTP/1.1"),
-    "control character in the target": head(first=b"GET /b\x01k HTTP/1.1"),
-    "DEL in the target": head(first=b"GET /b\x7fk HTTP/1.1"),
-    "tab in the target": head(first=b"GET /b\tk HTTP/1.1"),
-    "space in the target": head(first=b"GET /b k HTTP/1.1"),
-    "bare CR in the target": head(first=b"GET /b\rk HTTP/1.1"),
-    "two spaces before the target": head(first=b"GET  /b HTTP/1.1"),
-    "two spaces before the version": head(first=b"GET /b  HTTP/1.1"),
-    "space after the version": head(first=b"GET /b HTTP/1.1 "),
-    "space before the method": head(first=b" GET /b HTTP/1.1"),
-    "lower-case method": head(first=b"get /b HTTP/1.1"),
-    "unknown method": head(first=b"FETCH /b HTTP/1.1"),
-    "HTTP/0.9 without a version": b"GET /b/k\r\n",
-    "HTTP/0.9": head(first=b"GET /b HTTP/0.9"),
-    "HTTP/1.2": head(first=b"GET /b HTTP/1.2"),
-    "HTTP/2.0": head(first=b"GET /b HTTP/2.0"),
-    "HTTP/1.10": head(first=b"GET /b HTTP/1.10"),
-    "HTTP/01.1": head(first=b"GET /b HTTP/01.1"),
-    "lower-case version": head(first=b"GET /b http/1.1"),
-    "RTSP": head(first=b"OPTIONS /b RTSP/1.0"),
-    "HTTP/2 preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-    "TLS hello": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-    "two empty lines first": b"\r\n\r\nGET /b/k HTTP/1.1\r\nHost: x\r\n\r\n",
-    # other headers
-    "authorization twice": head(b"Authorization: a", b"Authorization: b"),
-    "payload hash twice": head(b"x-amz-content-sha256: a", b"X-Amz-Content-Sha256: b"),
-    "disguised expectation": head(b"Expect: y 100-continue", b"Content-Length: 5"),
-    "doubled expectation": head(b"Expect: 100-continue, 100-continue", b"Content-Length: 5"),
-    "too many headers": head(*(b"h%d: v" % number for number in range(300))),
-}
-
-CHUNK_LINES = {
-    "plus": b"+5\r\nabcde\r\n0\r\n\r\n",
-    "minus": b"-5\r\nabcde\r\n0\r\n\r\n",
-    "0x": b"0x5\r\nabcde\r\n0\r\n\r\n",
-    "underscore": b"1_0\r\nabcdefghijklmnop\r\n0\r\n\r\n",
-    "leading space": b" 5\r\nabcde\r\n0\r\n\r\n",
-    "trailing space": b"5 \r\nabcde\r\n0\r\n\r\n",
-    "seventeen digits": b"10000000000000005\r\nabcde\r\n0\r\n\r\n",
-    "2**64-1": b"ffffffffffffffff\r\nabcde\r\n0\r\n\r\n",
-    "empty size": b"\r\nabcde\r\n0\r\n\r\n",
-    "extension": b"5;a=b\r\nabcde\r\n0\r\n\r\n",
-    "extension with a bare LF": b"5;\nxx\r\nabcde\r\n0\r\n\r\n",
-    "bare LF after the size": b"5\nabcde\r\n0\r\n\r\n",
-    "bare CR after the size": b"5\rabcde\r\n0\r\n\r\n",
-    "bare LF after the data": b"5\r\nabcde\n0\r\n\r\n",
-    "no line end after the data": b"5\r\nabcde0\r\n\r\n",
-    "more data than the size": b"3\r\nabcde\r\n0\r\n\r\n",
-    "bare LF at the end": b"5\r\nabcde\r\n0\n\n",
-    "extension on the last chunk": b"5\r\nabcde\r\n0;a\r\n\r\n",
-    "trailer": b"5\r\nabcde\r\n0\r\nX-Amz-Checksum-Crc32: AAAAAA==\r\n\r\n",
-    "trailer that is a framing header": b"5\r\nabcde\r\n0\r\nContent-Length: 5\r\n\r\n",
-}
 
 
 def statuses(data):
     return [int(status) for status in re.findall(rb"HTTP/1\.1 ([0-9]{3}) ", data)]
 
 
-@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("name", REFUSED_HEADS)
 def test_an_ambiguous_head_is_answered_once_and_never_reaches_the_application(name, serve_http, connect_raw):
     calls = []
 
@@ -172,7 +26,7 @@ def test_an_ambiguous_head_is_answered_once_and_never_reaches_the_application(na
 
     server = serve_http(application)
     client = connect_raw(server)
-    client.send(REFUSED[name] + SECOND)
+    client.send(REFUSED_HEADS[name] + SECOND)
     data = client.rest()
     assert calls == []
     assert len(statuses(data)) == 1
@@ -183,7 +37,7 @@ def test_an_ambiguous_head_is_answered_once_and_never_reaches_the_application(na
     assert server.counters.refused_heads == 1
 
 
-@pytest.mark.parametrize("name", CHUNK_LINES)
+@pytest.mark.parametrize("name", BROKEN_CHUNKS)
 def test_a_broken_chunked_body_is_answered_once_and_nothing_after_it_is_read(name, serve_http, connect_raw):
     calls = []
     bodies = []
@@ -195,9 +49,9 @@ def test_a_broken_chunked_body_is_answered_once_and_nothing_after_it_is_read(nam
         return [b"accepted"]
 
     client = connect_raw(serve_http(application))
-    client.send(head(b"Transfer-Encoding: chunked") + CHUNK_LINES[name] + SECOND)
+    client.send(head(b"Transfer-Encoding: chunked") + BROKEN_CHUNKS[name] + SECOND)
     data = client.rest()
-    assert calls == ["/b/k"]
+    assert calls == ["/box/k"]
     assert bodies == []
     assert statuses(data) == [400]
     assert b"Connection: close\r\n" in data
@@ -218,7 +72,7 @@ def test_what_can_never_become_a_head_is_refused_without_waiting_for_its_end(raw
 
 
 def test_the_corpus_is_large_enough():
-    assert len(REFUSED) + len(CHUNK_LINES) >= 60
+    assert len(REFUSED_HEADS) + len(BROKEN_CHUNKS) >= 60
 
 
 def test_the_corpus_test_would_see_an_accepted_request(serve_http, connect_raw):

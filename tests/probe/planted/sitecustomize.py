@@ -5,6 +5,8 @@ PYTHONPATH and the fault's name in PLANTED_BUG; never part of the product.
     ack_before_sync    the WAL is synced a while after the answer
     ack_before_write   the WAL frame itself is written a while after the answer
     no_directory_sync  names are not synced, file contents are
+    lax_heads, lax_chunks, lax_aws_chunks
+                       a request's head, its chunks, or the aws-chunked framing inside them are read by guessing (`lax_reader`)
     segment_reused     a new epoch appends from the start of the segments that the one before it filled
 """
 
@@ -15,6 +17,8 @@ import sys
 import time
 from collections.abc import Callable
 from typing import Any
+
+import lax_reader
 
 LATE_SECS = 0.2
 
@@ -125,6 +129,9 @@ _BUGS = {
     "ack_before_sync": ("fasterstore.storage.wal", ack_before_sync),
     "ack_before_write": ("fasterstore.storage.wal", ack_before_write),
     "segment_reused": ("fasterstore.storage.appender", segment_reused),
+    "lax_heads": ("web.connection", lax_reader.lax_heads),
+    "lax_chunks": ("web.chunked_body", lax_reader.lax_chunks),
+    "lax_aws_chunks": ("web.body", lax_reader.lax_aws_chunks),
 }
 
 if "PLANTED_BUG" in os.environ:
