@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import msgpack
 
-from fasterstore.errors import UnsupportedFormat
+from fasterstore.errors import DamagedLog, UnsupportedFormat
 from fasterstore.metadata.space_entries import (
     BlobsForgotten,
     BlobsMoved,
@@ -366,8 +366,18 @@ def encode(entry: Entry) -> bytes:
 def decode(data: bytes) -> Entry:
     """Return the entry of these bytes.
 
-    Raises UnsupportedFormat for a kind or version that this build does not know.
+    Raises UnsupportedFormat for a kind or version that this build does not know, DamagedLog for bytes that are no entry.
     """
+    try:
+        return _decoded(data)
+    except UnsupportedFormat:
+        raise
+    except Exception as error:
+        # msgpack documents no closed set of errors for bad input; all of them, and fields that do not fit, mean the same here.
+        raise DamagedLog(f"a journal entry is malformed: {type(error).__name__}: {error}") from None
+
+
+def _decoded(data: bytes) -> Entry:
     kind, version, logical, annex = msgpack.unpackb(data)
     if version != ENTRY_VERSION:
         raise UnsupportedFormat(f"journal entry kind {kind} has version {version}; this build reads version {ENTRY_VERSION}")

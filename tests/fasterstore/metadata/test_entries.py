@@ -5,7 +5,7 @@ from pathlib import Path
 import msgpack
 import pytest
 
-from fasterstore.errors import UnsupportedFormat
+from fasterstore.errors import DamagedLog, UnsupportedFormat
 from fasterstore.metadata.entries import (
     BlobDamaged,
     BlobSource,
@@ -143,6 +143,28 @@ def test_an_unknown_version_is_refused_by_name(name):
     kind, _, logical, annex = msgpack.unpackb(golden()[name])
     with pytest.raises(UnsupportedFormat, match=f"kind {kind} has version 2"):
         decode(msgpack.packb([kind, 2, logical, annex]))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\xc1",
+        b"\x94\x07",
+        msgpack.packb(7),
+        msgpack.packb([7, 1, b"\x90"]),
+        msgpack.packb([7, 1, b"\x90", b""]),
+        msgpack.packb([7, 1, b"\x07", b"\x07"]),
+        msgpack.packb([[], 1, b"\x90", b""]),
+        msgpack.packb([7, 1, msgpack.packb([None] * 20), b""]),
+        msgpack.packb([17, 1, b"", msgpack.packb([1, 2, 3, True, True, 6])]),
+        encode(PUT) + b"\x00",
+        encode(PUT)[:-1],
+    ],
+)
+def test_bytes_that_are_no_entry_are_damage_and_no_other_error(data):
+    with pytest.raises(DamagedLog, match="malformed"):
+        decode(data)
 
 
 def test_a_large_entry_comes_back():
