@@ -10,7 +10,7 @@ SHELL_SCRIPTS := $(wildcard scripts/*.sh) tests/clients/install.sh .ci/run
 PYTEST := $(PY) -m pytest -n 2 --timeout=300
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test test-quick test-faults test-clients s3-tests bench measure-million measure-scaled health put get delete clean
+.PHONY: help run check test test-quick test-faults test-clients s3-tests fuzz audit bench measure-million measure-scaled health put get delete clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -37,6 +37,12 @@ test-faults: $(TESTS_STAMP) ## more crash, power-cut and disk-fault rounds (minu
 test-clients: $(TESTS_STAMP) ## S3 programs that are slow to install: rclone, restic, mc, pandas ... (installed first; minutes)
 	@tests/clients/install.sh
 	$(PYTEST) -m clients tests/clients
+
+fuzz: $(TESTS_STAMP) ## fuzz for 10 minutes each, two at a time (an hour): FUZZ_SECS= for another time, TARGETS= for some of them
+	$(PY) -m tests.fuzz.run --secs $(or $(FUZZ_SECS),600) --jobs 2 $(TARGETS)
+
+audit: $(TESTS_STAMP) ## known faults in the pinned packages (says so if the advisory service cannot be asked)
+	@$(PY) -m scripts.audit
 
 s3-tests: $(TESTS_STAMP) ## ceph/s3-tests, of which 95 % must pass (2 minutes): S3_TESTS= a folder with a checkout of them
 	@test -f "$(S3_TESTS)/s3tests/functional/test_s3.py" || { echo "S3_TESTS must name a checkout of github.com/ceph/s3-tests" >&2; exit 2; }
