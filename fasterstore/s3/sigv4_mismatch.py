@@ -1,7 +1,7 @@
 """Says why a SigV4 signature does not match: tries what clients are known to get wrong, and names the part that differs.
 
 Only ever runs for a request that is refused already; nothing it finds lets a request in. It shows what we built the signature
-from (as AWS does, but without customers' keys), never the secret, the signing key or the signature we expected.
+from (as AWS does, but without customers' keys and tokens), never the secret, the signing key or the signature we expected.
 """
 
 from collections.abc import Iterator, Mapping

@@ -23,7 +23,9 @@ CUSTOMER_KEY = f"{TARGET}key"
 OTHER_ENCRYPTION = "x-amz-server-side-encryption"
 AES256 = "AES256"
 
-_KEY_VALUES = re.compile(r"((?:x-amz-copy-source|x-amz)-server-side-encryption-customer-key[:=])[^\n&]+", re.IGNORECASE)
+_KEY_VALUES = re.compile(
+    r"((?:(?:x-amz-copy-source|x-amz)-server-side-encryption-customer-key|x-amz-security-token)[:=])[^\n&]+", re.IGNORECASE
+)
 _REQUESTS = "Requests specifying Server Side Encryption with Customer provided keys must provide"
 
 
@@ -71,7 +73,7 @@ def key_headers(key: CustomerKey) -> list[tuple[str, str]]:
 
 
 def hide_keys(text: str) -> str:
-    """A canonical request, or what an old signature covers, without the values of customers' keys: it may be shown in a refusal."""
+    """A canonical request, or what another signature covers, without customers' keys and session tokens: it may be shown in a refusal."""
     return _KEY_VALUES.sub(r"\1(not shown)", text)
 
 

@@ -14,6 +14,7 @@ from urllib.parse import unquote_to_bytes
 from fasterstore.s3 import canonical
 from fasterstore.s3.auth_result import MAX_SKEW_SECS, AuthResult, SecretLookup, too_skewed
 from fasterstore.s3.errors import ERRORS, S3Error
+from fasterstore.s3.sse_c import hide_keys
 
 SCHEME = "x-fs"
 HEADER_NAMES = ("x-fs-access-key", "x-fs-timestamp", "x-fs-content-sha256", "x-fs-signature")
@@ -96,6 +97,6 @@ def _mismatch(
         "SignatureDoesNotMatch",
         message,
         AWSAccessKeyId=access_key,
-        StringToSign=string_to_sign(method, raw_path, raw_query, timestamp, payload_hash),
+        StringToSign=hide_keys(string_to_sign(method, raw_path, raw_query, timestamp, payload_hash)),
         SignatureProvided=signature,
     )

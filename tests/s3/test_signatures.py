@@ -120,6 +120,11 @@ def test_a_clock_that_is_less_than_15_minutes_off_is_accepted(bucket, signed, se
     assert send("PUT", f"/{bucket}/key", signed(at=at)).status == 200
 
 
+def test_a_retry_carries_the_same_signature_and_is_accepted(bucket, signed, send):
+    headers = signed()
+    assert [send("PUT", f"/{bucket}/key", headers).status for _ in range(3)] == [200, 200, 200]
+
+
 @pytest.mark.parametrize(
     ("authorization", "status", "code"),
     [

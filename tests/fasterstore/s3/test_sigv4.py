@@ -350,6 +350,23 @@ def test_a_mismatch_shows_what_was_signed_and_nothing_secret() -> None:
 
 
 @pytest.mark.parametrize(
+    "name",
+    ["x-amz-server-side-encryption-customer-key", "x-amz-copy-source-server-side-encryption-customer-key", "x-amz-security-token"],
+)
+def test_a_mismatch_does_not_show_a_key_or_token_that_the_request_carries(name: str) -> None:
+    headers = {"host": HOST, name: "TellNobody==", "x-amz-meta-a": "shown"}
+    headers |= sign_v4_headers("GET", "/b/k", f"{name}=TellNobody%3D", headers, "UNSIGNED-PAYLOAD", Credentials(KEY, "wrong"), NOW)[0]
+    request = sigv4.SignedRequest("GET", "/b/k", [(name, "TellNobody%3D"), ("z", "1")], f"{name}:TellNobody==\n", name, "x", "t", "s")
+    shown = [sigv4.signature_mismatch(request, b"k", "0" * 64, KEY, headers)]
+    if name != "x-amz-security-token":
+        shown.append(refused_header(headers, query=f"{name}=TellNobody%3D"))
+    for refused in shown:
+        text = refused.message + "".join(refused.extra.values())
+        assert "TellNobody" not in text and b"TellNobody".hex(" ") not in text
+        assert f"{name}:(not shown)" in text and f"{name}=(not shown)" in text
+
+
+@pytest.mark.parametrize(
     ("sign", "send", "part"),
     [
         ({"method": "GET"}, {"method": "HEAD"}, "the method: GET was signed, HEAD was sent"),

@@ -63,7 +63,7 @@ def test_each_header_is_required(name: str) -> None:
 def test_the_clock_may_be_off_by_fifteen_minutes() -> None:
     for skew in (-900, 900):
         assert AUTH.authenticate("PUT", "/b/k", "", headers(), NOW + skew) is not None
-        assert refused(headers(), now=NOW + skew * 2).code == "RequestTimeTooSkewed"
+        assert refused(headers(), now=NOW + skew + (1 if skew > 0 else -1)).code == "RequestTimeTooSkewed"
 
 
 @pytest.mark.parametrize("timestamp", ["-1", "1e9", "2023-11-14", "١٢٣", "9" * 12, str(NOW * 1000), "1.5"])

@@ -7,6 +7,8 @@ PYTHONPATH and the fault's name in PLANTED_BUG; never part of the product.
     no_directory_sync  names are not synced, file contents are
     lax_heads, lax_chunks, lax_aws_chunks
                        a request's head, its chunks, or the aws-chunked framing inside them are read by guessing (`lax_reader`)
+    chatty, unblanked, failing
+                       the node logs its secrets, blanked out or not, or a handler fails with them in its message (`leaky`)
     segment_reused     a new epoch appends from the start of the segments that the one before it filled
 """
 
@@ -19,6 +21,7 @@ from collections.abc import Callable
 from typing import Any
 
 import lax_reader
+import leaky
 
 LATE_SECS = 0.2
 
@@ -129,6 +132,9 @@ _BUGS = {
     "ack_before_sync": ("fasterstore.storage.wal", ack_before_sync),
     "ack_before_write": ("fasterstore.storage.wal", ack_before_write),
     "segment_reused": ("fasterstore.storage.appender", segment_reused),
+    "chatty": ("tools.logs", leaky.chatty),
+    "unblanked": ("tools.logs", leaky.unblanked),
+    "failing": ("web.app", leaky.failing),
     "lax_heads": ("web.connection", lax_reader.lax_heads),
     "lax_chunks": ("web.chunked_body", lax_reader.lax_chunks),
     "lax_aws_chunks": ("web.body", lax_reader.lax_aws_chunks),
