@@ -18,15 +18,17 @@ from tests.probe.eventually import eventually, gone
 from tests.raw_connection import RawConnection, request_bytes, signed_request
 
 PLANTED = f"{Path(__file__).parents[1] / 'probe' / 'planted'}:{ROOT}"
+MASTER_KEY = base64.b64encode(b"zq6-core-of-the-master-key---zq6").decode()
 SECRETS = {
     "FS_SECRET_KEY": 'zq1"core-of-the-secret\\zq1',
     "FS_ADMIN_SECRET_KEY": "zq2'core-of-the-admin-secret<zq2",
     "FS_INTERNAL_TOKEN": "zq3&core-of-the-internal-token>zq3",
     "FS_METRICS_TOKEN": "zq4%core-of-the-metrics-token~zq4",
+    "FS_ENCRYPTION_KEY_BASE64": MASTER_KEY,
 }
 CUSTOMER_KEY = base64.b64encode(b"zq5-core-of-the-customer-key-zq5").decode()
 _CORE = b"core-of-the-"
-CORES = (_CORE.decode(), base64.b64encode(_CORE).decode()[:15], _CORE.hex(), _CORE.hex(" "), CUSTOMER_KEY[4:40])
+CORES = (_CORE.decode(), base64.b64encode(_CORE).decode()[:15], _CORE.hex(), _CORE.hex(" "), CUSTOMER_KEY[4:40], MASTER_KEY[4:40])
 """What survives every escaping of the secrets; in base64 and hex as far as it can be told apart."""
 SESSION = "customer-session-token-value"
 
