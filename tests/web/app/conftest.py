@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import pytest
 
 from actors.cache import Cache
-from actors.compactor import CompactionPlan
 from actors.directory import Directory
 from actors.messages import CreateBucket
 from actors.observer import Observer
@@ -69,7 +68,6 @@ class Store:
             read_grace_secs=self.settings.read_grace_secs,
             fatal=lambda reason, suspect: self.fatal.append(reason),
             now_ms=self.now_ms,
-            compaction=CompactionPlan(0, self.settings.read_grace_secs, 1.0, 0, self.settings.segment_target_bytes),
             keyring=self.keyring,
             compaction=compaction_plan(self.settings),
         )
