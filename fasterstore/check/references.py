@@ -13,6 +13,7 @@ from fasterstore.digests import crc32c
 from fasterstore.metadata.index import IndexView
 from fasterstore.metadata.schema import State
 from fasterstore.model import BlobRow, BucketRow, ManifestRow, ObjectRow, SegmentRow
+from fasterstore.sealed_body import blob_bytes_of
 from fasterstore.storage.record import record_bytes
 
 
@@ -93,7 +94,7 @@ class References:
             held = self.blob_bytes(row.blob)
             if held is None:
                 yield Finding(Kind.DANGLING, where, f"there is no blob {row.blob}", subject)
-            elif held != row.size_bytes:
+            elif held != blob_bytes_of(row):
                 yield Finding(Kind.WRONG_SIZE, where, f"{row.size_bytes} bytes, but its blob {row.blob} has {held}", subject)
         elif row.size_bytes:
             yield Finding(Kind.DANGLING, where, f"{row.size_bytes} bytes, and neither blob nor manifest", subject)

@@ -17,7 +17,9 @@ from fasterstore.storage.datadir import KEYS_NAME, DataDir, read_datadir
 from fasterstore.storage.disk import RealDisk
 from fasterstore.storage.segment import segment_name
 from fasterstore.storage.wal_format import unpack_file_header
+from tests.customer_keys import A, bring
 from tests.node import RunningNode
+from tests.s3.test_multipart import PART_BYTES, Upload
 from tests.storage_node import change
 from tools import check, dump
 from tools.check import ProgressBar
@@ -106,6 +108,21 @@ def test_a_clean_store_ends_with_0_stopped_and_running(node, tmp_path):
     assert (alone.returncode, as_json(alone)["clean"], as_json(alone)["node_running"]) == (0, True, False)
     node.start()
     assert node.client().get("box", "key 3").content == b"3," * 200
+
+
+def test_objects_under_customers_keys_are_clean_without_the_key(node, tmp_path):
+    client = node.client()
+    for size, key in ((0, "none"), (10, "small"), (300_000, "large"), (5_000_000, "larger")):
+        client.put("box", f"own {key}", os.urandom(size), bring(A))
+    client.put("box", "own small", b"appended", {"x-amz-write-offset-bytes": "10", **bring(A)})
+    upload = Upload(client, "box", headers=bring(A))
+    upload.put(client, 1, os.urandom(PART_BYTES), bring(A))
+    upload.put(client, 2, b"end", bring(A))
+    assert upload.complete(client).status_code == 200
+    for _ in range(2):
+        done = run(tmp_path, "check", "--full", "--json")
+        assert (done.returncode, as_json(done)["findings"]) == (0, [])
+        node.stop()
 
 
 def test_a_node_that_was_killed_is_clean_to_a_check(node, tmp_path):
