@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import msgpack
 
 from fasterstore.errors import DamagedLog, UnsupportedFormat
+from fasterstore.metadata.log_entries import LogRetired
 from fasterstore.metadata.space_entries import (
     BlobsForgotten,
     BlobsMoved,
@@ -59,6 +60,7 @@ class Kind(IntEnum):
     SEGMENT_RETIRED = 21
     SEGMENT_REMOVED = 22
     RANGE_PUNCHED = 23
+    LOG_RETIRED = 24
 
 
 class BlobSource(IntEnum):
@@ -311,6 +313,7 @@ Entry = (
     EpochStarted | SegmentIdsLeased | SegmentOpened | SegmentSealed | BucketCreated | BucketDeleted
     | ObjectPut | ObjectDeleted | BlobDamaged | BucketConfigured | ObjectAmended | ObjectRenamed
     | UploadCreated | PartPut | UploadCompleted | UploadAborted | PartsReleased | ObjectAppended | SpaceEntry
+    | LogRetired
 )  # fmt: skip
 
 _LOGICAL = {
@@ -336,6 +339,7 @@ _LOCAL = {
     SegmentRetired: Kind.SEGMENT_RETIRED,
     SegmentRemoved: Kind.SEGMENT_REMOVED,
     RangePunched: Kind.RANGE_PUNCHED,
+    LogRetired: Kind.LOG_RETIRED,
 }
 _TWO_PARTS: dict[type, tuple[Kind, int]] = {
     ObjectPut: (Kind.OBJECT_PUT, 15),

@@ -28,6 +28,7 @@ from fasterstore.metadata.entries import (
 from fasterstore.metadata.fold_space import APPLY_SPACE
 from fasterstore.metadata.fold_uploads import APPLY_UPLOADS, release_content, use_manifest
 from fasterstore.metadata.index_writer import IndexWriter
+from fasterstore.metadata.log_entries import LogRetired
 from fasterstore.metadata.upload_schema import Release, Unused
 from fasterstore.model import BucketId, BucketRow, ObjectRow, SegmentRow
 
@@ -145,6 +146,10 @@ def _blob_damaged(index: IndexWriter, _lsn: int, entry: BlobDamaged) -> None:
     index.count_damaged(1)
 
 
+def _log_retired(index: IndexWriter, _lsn: int, entry: LogRetired) -> None:
+    index.put_log_start(max(entry.below_lsn, index.log_start))
+
+
 _APPLY: dict[type, Callable[[IndexWriter, int, Any], None]] = {
     EpochStarted: _epoch_started,
     SegmentIdsLeased: _segment_ids_leased,
@@ -160,4 +165,5 @@ _APPLY: dict[type, Callable[[IndexWriter, int, Any], None]] = {
     ObjectRenamed: _object_renamed,
     **APPLY_UPLOADS,
     **APPLY_SPACE,
+    LogRetired: _log_retired,
 }

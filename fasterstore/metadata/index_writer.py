@@ -249,6 +249,16 @@ class IndexWriter:
         self._damaged += change
         self._damaged_changed = True
 
+    @property
+    def log_start(self) -> int:
+        """The LSN below which the log was given up; 1 if nothing was."""
+        found = self._execute("SELECT value FROM meta WHERE name = 'log_start'").get
+        return 1 if found is None else schema.unpack_log_start(found)
+
+    def put_log_start(self, lsn: int) -> None:
+        """Say that the log below that LSN was given up."""
+        self._execute("INSERT OR REPLACE INTO meta VALUES('log_start', ?)", (schema.pack_log_start(lsn),))
+
     def segment(self, segment_id: int) -> SegmentRow:
         """Return the segment as of this transaction. Raises DamagedRow if there is no row: every record lies in a logged segment."""
         row = self._segments.get(segment_id)

@@ -8,6 +8,7 @@ If anything fails before the frame is handed to the disk, `abandon` leaves no tr
 and is never retried. A failed index commit after the WAL's sync is repaired by replay: the caller ends the process.
 """
 
+import os
 from collections.abc import Callable, Iterator
 
 from fasterstore.errors import DamagedLog, StorageFull, StoreError, VolumeSuspect
@@ -15,10 +16,12 @@ from fasterstore.metadata import fold
 from fasterstore.metadata.entries import Entry, EpochStarted, SegmentIdsLeased, SegmentSealed, decode, encode
 from fasterstore.metadata.index_writer import IndexFullError, IndexIOError, IndexWriter, SqliteError
 from fasterstore.metadata.judge import Identity
+from fasterstore.metadata.log_entries import LogRetired
 from fasterstore.metadata.requests import Requests
 from fasterstore.model import Epoch, SegmentId
+from fasterstore.storage import wal_format
 from fasterstore.storage.disk import Disk
-from fasterstore.storage.wal import WalWriter
+from fasterstore.storage.wal import WalWriter, list_files
 from fasterstore.storage.wal_recovery import read_from
 from fasterstore.storage.witness import Witness
 
@@ -107,6 +110,7 @@ class Journal:
         if applied > head:
             raise DamagedLog(f"{wal_folder}: the log ends at LSN {head}, the index has applied {applied}: acknowledged entries are gone")
         if applied == head:
+            self._check_log_start(disk, wal_folder)
             return
         self.begin()
         for lsn, data in read_from(disk, wal_folder, applied + 1):
@@ -124,7 +128,15 @@ class Journal:
         self._commit_index()
         if self._index.state.applied_lsn != head:
             raise DamagedLog(f"{wal_folder}: replay ended at LSN {self._index.state.applied_lsn}, the log's head is {head}")
+        self._check_log_start(disk, wal_folder)
         yield head, head
+
+    def _check_log_start(self, disk: Disk, wal_folder: str) -> None:
+        """Raises DamagedLog if the log begins above what was given up by logged decisions: then a file of it was lost."""
+        first = list_files(disk, wal_folder)[0]
+        if first > self._index.log_start:
+            lost = os.path.join(wal_folder, wal_format.file_name(self._index.log_start))
+            raise DamagedLog(f"{lost} is missing: the log begins at LSN {first}, but only what is below {self._index.log_start} was retired")
 
     def start_epoch(self, now_ms: int, segment_length: Callable[[SegmentId], int]) -> SegmentIdsLeased:
         """Log a new epoch, seal every segment of earlier ones at its file's length, lease ids; return the lease. Blocking.
@@ -239,6 +251,19 @@ class Journal:
             return False
         except IndexIOError as error:
             raise VolumeSuspect(f"index checkpoint: {error}") from error
+
+    @property
+    def log_start(self) -> int:
+        """The LSN below which the log was given up; 1 if nothing was."""
+        return self._index.log_start
+
+    def retire_log(self, below_lsn: int) -> None:
+        """Add to the running batch that the log below `below_lsn`, with which a file of it begins, is given up."""
+        self.record(LogRetired(below_lsn))
+
+    def remove_retired(self) -> int:
+        """Remove the log files that were given up; return how many. Blocking, between batches. Raises VolumeSuspect."""
+        return self._wal.remove_below(self._index.log_start)
 
     def witness(self) -> None:
         """Say in a second place what is known to be durable, if that has changed. Blocking. Raises VolumeSuspect."""

@@ -7,6 +7,7 @@ the database file's pages but not SQLite's own `-wal` file (design, section 6).
 |----------|--------------------|----------------------------|------------------------------------------------------------------|
 | meta     | name               |                            | "identity": msgpack; "state": 5 × int64 (see `State`);           |
 |          |                    |                            | "damaged": int64, no row while it was never above 0              |
+|          |                    |                            | "log_start": int64, no row while nothing of the log was retired  |
 | buckets  | name (bytes)       | bucket_id                  | msgpack [bucket_id, created_ms, settings, version]               |
 | objects  | bucket_id, key     | blob                       | msgpack, the fields of ObjectRow                                 |
 | blobs    | number             | prefix, segment, unused_ms | `BLOB_VALUE`: id, refs, place, record id, zero since, flags      |
@@ -117,6 +118,16 @@ def pack_damaged(blobs: int) -> bytes:
 def unpack_damaged(sealed: bytes) -> int:
     """Return that number. Raises DamagedRow."""
     return int(_KEY.unpack(unseal(b"meta", b"damaged", sealed))[0])
+
+
+def pack_log_start(lsn: int) -> bytes:
+    """Return the row value of meta "log_start": log entries below that LSN were given up."""
+    return seal(b"meta", b"log_start", _KEY.pack(lsn))
+
+
+def unpack_log_start(sealed: bytes) -> int:
+    """Return that LSN. Raises DamagedRow."""
+    return int(_KEY.unpack(unseal(b"meta", b"log_start", sealed))[0])
 
 
 def pack_identity(index_uuid: bytes, log_uuid: bytes) -> bytes:

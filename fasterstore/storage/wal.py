@@ -7,11 +7,13 @@ because the kernel reports a failed write-back once and then calls the pages cle
 
 A new file is written under `NAME.tmp`, synced, renamed and its folder synced before its first frame, and after every frame of
 the file before it is durable. Space is allocated before a frame is written, in steps, so a full disk refuses a batch whole.
-It never deletes a log file, never skips a bad frame, and knows nothing of what an entry means.
+It removes log files only when it is told what a logged entry has given up, never skips a bad frame, and knows nothing of what an
+entry means.
 """
 
 import os
 from collections.abc import Callable
+from itertools import pairwise
 from typing import NamedTuple, NoReturn
 
 from fasterstore.errors import InvariantError, StorageFull, VolumeSuspect
@@ -23,6 +25,11 @@ ROTATE_BYTES = 32 << 20
 STEP_BYTES = 16 << 20
 BLOCK_BYTES = 4096
 PAYLOAD_MAX_BYTES = 1 << 30
+
+
+def list_files(disk: Disk, folder: str) -> list[int]:
+    """The first LSNs of the log files in `folder`, ascending; their names are `wal_format.file_name(lsn)`."""
+    return sorted(lsn for name in disk.listdir(folder) if (lsn := wal_format.parse_file_name(name)) is not None)
 
 
 class Tail(NamedTuple):
@@ -132,6 +139,25 @@ class WalWriter:
             self._suspect(error)
         self.durable_lsn = head_lsn
         self._fault = ""
+
+    def remove_below(self, lsn: int) -> int:
+        """Remove the files all of whose entries are below `lsn`, oldest first; return how many. Never the current one.
+
+        Each removal is durable before the next, so that what is left never has a hole. Raises VolumeSuspect.
+        """
+        self._require_sound()
+        removed = 0
+        try:
+            firsts = [first for first in list_files(self._disk, self._folder) if first <= self._header.first_lsn]
+            for first, following in pairwise(firsts):
+                if following > lsn:
+                    break
+                self._disk.unlink(os.path.join(self._folder, wal_format.file_name(first)))
+                self._disk.fsync_dir(self._folder)
+                removed += 1
+        except OSError as error:
+            self._suspect(error)
+        return removed
 
     def close(self) -> None:
         """Close the file; the writer refuses from then on."""

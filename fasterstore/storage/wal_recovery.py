@@ -37,7 +37,7 @@ from blake3 import blake3
 from fasterstore.errors import DamagedLog, StorageFull, VolumeSuspect
 from fasterstore.storage import wal_format
 from fasterstore.storage.disk import NO_SPACE, Disk
-from fasterstore.storage.wal import ROTATE_BYTES, STEP_BYTES, Tail, WalWriter
+from fasterstore.storage.wal import ROTATE_BYTES, STEP_BYTES, Tail, WalWriter, list_files
 from fasterstore.storage.wal_format import FILE_HEADER_BYTES, NO_HASH, FileHeader, FileWalk
 
 RandomBytes = Callable[[int], bytes]
@@ -149,11 +149,6 @@ def read_from(disk: Disk, folder: str, lsn: int, *, upto_lsn: int | None = None)
             raise damaged(path, before.end, before.reason)
 
 
-def list_files(disk: Disk, folder: str) -> list[int]:
-    """The first LSNs of the log files in `folder`, ascending; their names are `wal_format.file_name(lsn)`."""
-    return sorted(lsn for name in disk.listdir(folder) if (lsn := wal_format.parse_file_name(name)) is not None)
-
-
 def read_file(disk: Disk, path: str) -> bytes:
     """The whole file. Raises OSError."""
     fd = disk.open(path, read_only=True)
@@ -247,7 +242,7 @@ class _Judge:
             raise damaged(path, 0, f"the file belongs to the log {header.log_uuid.hex()}, not to {self._log_uuid.hex()}")
         if header.first_lsn != first:
             raise damaged(path, 0, f"the file begins at LSN {header.first_lsn}, not where its name says")
-        # The oldest file may name one that was retired.
+        # The oldest file may name one that was retired; that no other is missing the caller knows from the index (`Journal.replay`).
         if headers and header.previous_first_lsn != headers[-1].first_lsn:
             raise damaged(path, 0, f"the file before it, {wal_format.file_name(header.previous_first_lsn)}, is missing")
         return header

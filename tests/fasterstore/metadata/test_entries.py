@@ -30,6 +30,7 @@ from fasterstore.metadata.entries import (
     decode,
     encode,
 )
+from fasterstore.metadata.log_entries import LogRetired
 from fasterstore.metadata.space_entries import BlobsForgotten, BlobsMoved, Move, RangePunched, SegmentRemoved, SegmentRetired
 from fasterstore.metadata.upload_schema import pack_map
 from fasterstore.model import BlobLocation, Slice
@@ -95,6 +96,7 @@ SAMPLES = {
     "segment_retired": SegmentRetired(3),
     "segment_removed": SegmentRemoved(3),
     "range_punched": RangePunched(3, 8192, 1 << 20),
+    "log_retired": LogRetired(70_001),
 }  # fmt: skip
 
 

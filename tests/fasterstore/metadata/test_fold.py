@@ -202,6 +202,7 @@ def test_refs_live_bytes_and_usage_are_exact_after_any_sequence(lab, seed, monke
         if number % 20 == 19:
             lab.seal_segment()
             audit(lab.path)
+    lab.batch(lambda: lab.journal.retire_log(1))
     kinds = {type(decode(data)) for _, data in read_from(lab.disk, "/journal", 1)}
     assert kinds == set(fold._APPLY)
     for bucket in BUCKETS:

@@ -12,9 +12,10 @@ from fasterstore.metadata import fold
 from fasterstore.metadata.entries import decode
 from fasterstore.metadata.index import IndexView
 from fasterstore.metadata.journal import REPLAY_BATCH_ENTRIES, FoldFailed
+from fasterstore.metadata.log_entries import LogRetired
 from fasterstore.model import DeleteIntent
 from fasterstore.storage.memory_disk import MemoryDisk
-from fasterstore.storage.wal_recovery import list_files, read_from
+from fasterstore.storage.wal_recovery import list_files, read_from, recover
 from fasterstore.storage.witness import Witness
 from tests.storage_node import audit, change, dump
 
@@ -58,18 +59,61 @@ def test_replay_from_any_applied_lsn_gives_identical_tables(lab, make_lab, tmp_p
         other.close()
 
 
+def retire(lab, below_lsn):
+    lab.batch(lambda: lab.journal.retire_log(below_lsn))
+    return lab.journal.remove_retired()
+
+
+def test_what_was_retired_is_known_after_a_restart_and_a_file_that_is_missing_without_it_is_damage(make_lab, tmp_path):
+    lab = make_lab(tmp_path / "index.db", rotate_bytes=1 << 12).start()
+    lab.batch(lambda: lab.journal.requests.create_bucket("b", lab.now_ms))
+    fill(lab)
+    assert lab.journal.log_start == 1
+    firsts = list_files(lab.disk, "/journal")
+    assert retire(lab, firsts[2]) == 2
+    assert list_files(lab.disk, "/journal")[0] == firsts[2] == lab.journal.log_start
+    assert lab.journal.remove_retired() == 0
+    lab.close()
+    list(lab.open().replay(lab.disk, "/journal"))
+    lab.close()
+    lab.disk.unlink(f"/journal/{firsts[2]:016x}.wal")
+    with pytest.raises(DamagedLog, match=f"{firsts[2]:016x}.wal is missing"):
+        list(lab.open().replay(lab.disk, "/journal"))
+
+
+def test_a_retirement_that_is_cut_short_leaves_a_log_that_opens_and_is_taken_up_again(make_lab, tmp_path):
+    lab = make_lab(tmp_path / "index.db", rotate_bytes=1 << 12).start()
+    lab.batch(lambda: lab.journal.requests.create_bucket("b", lab.now_ms))
+    fill(lab)
+    firsts = list_files(lab.disk, "/journal")
+    before = lab.disk.mark("before")
+    retire(lab, firsts[-1])
+    after = lab.disk.mark("after")
+    lab.close()
+    seen = set()
+    for upto in range(before, after + 1):
+        for state in lab.disk.crash_states(upto, lab.rng, 3):
+            left = list_files(state, "/journal")
+            recovered = recover(state, "/journal", LOG, 0, lab.rng.randbytes, quarantine="/quarantine")
+            recovered.writer.close()
+            logged = [entry.below_lsn for _, data in read_from(state, "/journal", left[0]) if isinstance(entry := decode(data), LogRetired)]
+            assert left[0] <= max(logged, default=1)
+            seen.add(len(left))
+    assert seen == set(range(1, len(firsts) + 1))
+
+
 def test_replay_reads_only_what_lies_after_applied_lsn(make_lab, tmp_path):
     lab = make_lab(tmp_path / "index.db", rotate_bytes=1 << 12).start()
     lab.batch(lambda: lab.journal.requests.create_bucket("b", lab.now_ms))
     fill(lab)
-    lab.close()
-    truth, firsts = dump(lab.path), list_files(lab.disk, "/journal")
+    firsts = list_files(lab.disk, "/journal")
     assert len(firsts) > 3
     kept = make_lab(tmp_path / "kept.db", lab.disk)
     fold_upto(kept, firsts[2] - 1)
     kept.close()
-    for first in firsts[:2]:
-        lab.disk.unlink(f"/journal/{first:016x}.wal")
+    retire(lab, firsts[2])
+    lab.close()
+    truth = dump(lab.path)
     kept = make_lab(tmp_path / "kept.db", lab.disk)
     list(kept.journal.replay(lab.disk, "/journal"))
     assert dump(kept.path) == truth

@@ -27,6 +27,7 @@ STATE = State(101, 7, 9, 128, 1_700_000_000_123 << 16)
 PACKED = {
     "state": (schema.pack_state(STATE), schema.unpack_state, STATE),
     "damaged": (schema.pack_damaged(3), schema.unpack_damaged, 3),
+    "log_start": (schema.pack_log_start(70_001), schema.unpack_log_start, 70_001),
     "identity": (schema.pack_identity(UUID, LOG), schema.unpack_identity, (2, UUID, LOG)),
     "bucket": (schema.pack_bucket(BUCKET), lambda data: schema.unpack_bucket(b"photos", 12, data), BUCKET),
     "object": (schema.pack_object(12, b"a/b", OBJECT), lambda data: schema.unpack_object(12, b"a/b", 9, data), OBJECT),
