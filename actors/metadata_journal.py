@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Protocol
 
 from actors import messages as m
+from actors import snapshot_messages as snapshot
 from actors import space_messages as space
 from actors.directory import Directory
 from actors.journal_space import SpaceJudges
@@ -97,6 +98,8 @@ class MetadataJournal(GeventActor):
             m.ReleaseParts: self._sweep,
             m.Tick: self._sweep,
             m.Checkpoint: self._nothing,
+            snapshot.RetireLog: self._nothing,
+            snapshot.ReadLogState: self._log_state,
             space.SetReadGrace: self._set_read_grace,
             **SpaceJudges(self._requests, journal.index).by_message,
         }
@@ -143,6 +146,8 @@ class MetadataJournal(GeventActor):
                 self._on_tick()
             elif type(envelope.message) is m.Checkpoint:
                 envelope.reply(self._checkpoint())
+            elif type(envelope.message) is snapshot.RetireLog:
+                self._retire_log(envelope.message)
 
     def _commit_some(self, envelopes: list[Envelope], start: int) -> int:
         """Judge envelopes from `start` until the cap ends the batch, write it, answer; return where the next one starts."""
@@ -354,6 +359,9 @@ class MetadataJournal(GeventActor):
     def _set_read_grace(self, message: space.SetReadGrace, _now_ms: int) -> None:
         self._read_grace_ms = message.grace_ms
 
+    def _log_state(self, _message: snapshot.ReadLogState, _now_ms: int) -> snapshot.LogState:
+        return snapshot.LogState(self._journal.head_lsn, self._journal.log_start)
+
     def _nothing(self, _message: Any, _now_ms: int) -> None:
         return None
 
@@ -367,6 +375,28 @@ class MetadataJournal(GeventActor):
                 self._thread.run(self._journal.witness)
         except VolumeSuspect as error:
             self._fatal(error.detail, True)
+
+    def _retire_log(self, message: snapshot.RetireLog) -> None:
+        """Log what is given up, then remove those files; what an earlier life logged and did not get to remove goes with it."""
+        if self._journal.durable_applied < message.copy_lsn:
+            self._checkpoint()
+        try:
+            below = self._thread.run(self._journal.retirable_below, message.copy_lsn, message.wanted_after, message.retention_bytes)
+            if below > self._journal.log_start:
+                self._journal.begin()
+                self._journal.retire_log(below)
+                if not self._write([]):
+                    return
+            removed = self._thread.run(self._journal.remove_retired)
+        except VolumeSuspect as error:
+            self._fatal(error.detail, True)
+        except (SqliteError, FoldFailed, StoreError) as error:
+            self._check_index_error(error)
+            self._journal.abandon()
+            logger.error("log files are kept: %s", error)
+        else:
+            if removed:
+                logger.info("removed %d log files below LSN %d", removed, self._journal.log_start)
 
     def _checkpoint(self) -> m.Checkpointed:
         try:

@@ -9,7 +9,7 @@ and is never retried. A failed index commit after the WAL's sync is repaired by 
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from fasterstore.errors import DamagedLog, StorageFull, StoreError, VolumeSuspect
 from fasterstore.metadata import fold
@@ -23,6 +23,7 @@ from fasterstore.storage import wal_format
 from fasterstore.storage.disk import Disk
 from fasterstore.storage.wal import WalWriter, list_files
 from fasterstore.storage.wal_recovery import read_from
+from fasterstore.storage.wal_retirement import retirable_below
 from fasterstore.storage.witness import Witness
 
 SEGMENT_ID_LEASE = 64
@@ -60,6 +61,8 @@ class Journal:
         self._entry_bytes = 0
         self._first_lsn = 0
         self._witnessed_lsn = 0
+        self.durable_applied = 0
+        """The index file has every entry up to this LSN on stable storage: a completed checkpoint said so."""
         self.requests = Requests(index, who, self.record)
         """What the running batch may be asked for."""
 
@@ -241,6 +244,8 @@ class Journal:
         """
         applied = self._index.state.applied_lsn
         done = self._checkpoint_index()
+        if done:
+            self.durable_applied = applied
         self.witness()
         return (applied, False) if done else (0, True)
 
@@ -256,6 +261,16 @@ class Journal:
     def log_start(self) -> int:
         """The LSN below which the log was given up; 1 if nothing was."""
         return self._index.log_start
+
+    def retirable_below(self, copy_lsn: int, wanted_after: Iterable[int], retention_bytes: int) -> int:
+        """The LSN below which the log is needed no longer, as `wal_retirement.retirable_below`. Blocking. Raises VolumeSuspect."""
+        try:
+            files = self._wal.files()
+        except OSError as error:
+            raise VolumeSuspect(f"the log's files: {error}") from error
+        return retirable_below(
+            files, durable_applied=self.durable_applied, copy_lsn=copy_lsn, wanted_after=wanted_after, retention_bytes=retention_bytes
+        )
 
     def retire_log(self, below_lsn: int) -> None:
         """Add to the running batch that the log below `below_lsn`, with which a file of it begins, is given up."""

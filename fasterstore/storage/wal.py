@@ -32,6 +32,28 @@ def list_files(disk: Disk, folder: str) -> list[int]:
     return sorted(lsn for name in disk.listdir(folder) if (lsn := wal_format.parse_file_name(name)) is not None)
 
 
+class LogFile(NamedTuple):
+    """One file of the log: the LSN it begins with, and its length in bytes, preallocated space included."""
+
+    first_lsn: int
+    size_bytes: int
+
+
+def log_files(disk: Disk, folder: str) -> list[LogFile]:
+    """The log's files, oldest first. Raises OSError. Safe beside the writer: a file that goes meanwhile is left out."""
+    found = []
+    for first_lsn in list_files(disk, folder):
+        try:
+            fd = disk.open(os.path.join(folder, wal_format.file_name(first_lsn)), read_only=True)
+        except FileNotFoundError:
+            continue
+        try:
+            found.append(LogFile(first_lsn, disk.size(fd)))
+        finally:
+            disk.close(fd)
+    return found
+
+
 class Tail(NamedTuple):
     """Where a writer takes up: an open file, the offset behind its last frame, its length, and what the next frame follows."""
 
@@ -139,6 +161,10 @@ class WalWriter:
             self._suspect(error)
         self.durable_lsn = head_lsn
         self._fault = ""
+
+    def files(self) -> list[LogFile]:
+        """The log's files, oldest first. Raises OSError."""
+        return log_files(self._disk, self._folder)
 
     def remove_below(self, lsn: int) -> int:
         """Remove the files all of whose entries are below `lsn`, oldest first; return how many. Never the current one.

@@ -5,35 +5,9 @@ from which the index is rebuilt, and by peers and pins that are behind. The firs
 index is lost. Peers and pins hold back the newest `retention_bytes` of log at most.
 """
 
-import os
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
-from fasterstore.storage import wal_format
-from fasterstore.storage.disk import Disk
-from fasterstore.storage.wal import list_files
-
-
-class LogFile(NamedTuple):
-    """One file of the log: the LSN it begins with, and its length in bytes, preallocated space included."""
-
-    first_lsn: int
-    size_bytes: int
-
-
-def log_files(disk: Disk, folder: str) -> list[LogFile]:
-    """The log's files, oldest first. Raises OSError. Safe beside the writer: a file that goes meanwhile is left out."""
-    found = []
-    for first_lsn in list_files(disk, folder):
-        try:
-            fd = disk.open(os.path.join(folder, wal_format.file_name(first_lsn)), read_only=True)
-        except FileNotFoundError:
-            continue
-        try:
-            found.append(LogFile(first_lsn, disk.size(fd)))
-        finally:
-            disk.close(fd)
-    return found
+from fasterstore.storage.wal import LogFile
 
 
 def retirable_below(

@@ -3,7 +3,8 @@
 import pytest
 
 from fasterstore.storage.memory_disk import MemoryDisk
-from fasterstore.storage.wal_retirement import LogFile, log_files, retirable_below
+from fasterstore.storage.wal import LogFile, log_files
+from fasterstore.storage.wal_retirement import retirable_below
 
 FILES = [LogFile(1, 100), LogFile(11, 100), LogFile(21, 100), LogFile(31, 100), LogFile(41, 100)]
 
