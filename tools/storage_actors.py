@@ -6,7 +6,6 @@ Used by the storage process, and by tests that drive the real actors on a disk o
 import os
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 
 from actors.compaction_state import CompactionState
@@ -14,12 +13,9 @@ from actors.compactor import CompactionPlan, Compactor
 from actors.directory import Directory
 from actors.metadata_journal import MetadataJournal, Observe
 from actors.segment_writer import SegmentWriter
-from fasterstore.errors import DamagedLog, StorageFull
+from fasterstore.errors import DamagedLog
 from fasterstore.keyring import Keyring
 from fasterstore.metadata.index import IndexView
-from fasterstore.metadata.index_writer import IndexWriter
-from fasterstore.metadata.journal import Journal
-from fasterstore.metadata.judge import Identity
 from fasterstore.model import SegmentId
 from fasterstore.settings import Settings
 from fasterstore.storage.appender import SegmentAppender
@@ -27,9 +23,7 @@ from fasterstore.storage.datadir import DataDir
 from fasterstore.storage.disk import Disk
 from fasterstore.storage.open_segments import OpenSegments
 from fasterstore.storage.segment import segment_name
-from fasterstore.storage.wal_recovery import recover
-from fasterstore.storage.witness import Witness
-from tools.reserve import Reserve
+from tools.journal_start import JournalStart
 
 
 def compaction_plan(settings: Settings) -> CompactionPlan:
@@ -88,6 +82,8 @@ class StorageActors:
         self._refs: list[Any] = []
         self.torn_bytes = 0
         """How many bytes of an unacknowledged batch the last recovery set aside."""
+        self.rebuilt = ""
+        """Why the last start rebuilt the index; "" if it did not."""
         self.epoch = 0
         self.index_uuid = b""
         self.log_uuid = datadir.log_uuid
@@ -98,36 +94,12 @@ class StorageActors:
         Raises DamagedLog, DamagedRow, UnsupportedFormat, VolumeSuspect, StorageFull, the index's errors.
         """
         disk, datadir = self._disk, self._datadir
-        yield "reading the log", 0, 0
-        reserve = Reserve(disk, os.path.dirname(datadir.index_path))
-        reserve.take()
-        index = IndexWriter(datadir.index_path, datadir.log_uuid, self._random_bytes)
-        witness = Witness(disk, datadir.witness_path)
-        recover_log = partial(
-            recover,
-            disk,
-            datadir.journal_dir,
-            datadir.log_uuid,
-            max(witness.read(datadir.log_uuid), index.state.applied_lsn),
-            self._random_bytes,
-            quarantine=datadir.quarantine_dir,
-            verify_from_lsn=index.state.applied_lsn + 1,
+        start = JournalStart(
+            disk, datadir, self._segment_length, now_ms=self._now_ms, monotonic=self._monotonic, random_bytes=self._random_bytes
         )
-        try:
-            recovered = recover_log()
-        except StorageFull:
-            # A start must not need more room than a stop left: the last file's copy may use what is kept for the index.
-            if not reserve.give_back():
-                raise
-            recovered = recover_log()
-        self.torn_bytes = recovered.torn_bytes
-        who = Identity(datadir.node_id, datadir.log_uuid)
-        journal = Journal(index, recovered.writer, witness, who, free_reserve=reserve.give_back, timer=self._monotonic)
-        for done, total in journal.replay(disk, datadir.journal_dir):
-            yield "replaying the log", done, total
-            if done == total:
-                journal.checkpoint()  # a node that keeps crashing must not replay the same entries each time
-        lease = journal.start_epoch(self._now_ms(), self._segment_length)
+        yield from start.run()
+        journal, lease = start.journal, start.lease
+        self.torn_bytes, self.rebuilt = start.torn_bytes, start.rebuilt
         self.epoch, self.index_uuid = journal.epoch, journal.index_uuid
         appender = SegmentAppender(
             disk,

@@ -29,6 +29,11 @@ VIEW_CACHE_KIB = 32768
 """Room for the inner pages of an index over a few million objects: without it a look-up among a million reads six pages instead of two."""
 BUSY_TIMEOUT_MS = 5000
 
+
+class NoPageChecksums(UnsupportedFormat):
+    """The file's pages carry no checksums: another program's database, or its header has rotted."""
+
+
 _cksumvfs_lock = threading.Lock()
 _cksumvfs_loaded = False
 
@@ -70,7 +75,7 @@ def open_connection(path: str, flags: int, cache_kib: int) -> apsw.Connection:
             connection.reserve_bytes(reserve=CHECKSUM_RESERVE_BYTES)
         elif connection.reserve_bytes() != CHECKSUM_RESERVE_BYTES:
             # Before anything is set: a file of another program stays as it is.
-            raise UnsupportedFormat(f"{path}: the index has no page checksums; it was not made by this program")
+            raise NoPageChecksums(f"{path}: the index has no page checksums; it was not made by this program")
         if not flags & apsw.SQLITE_OPEN_READONLY:
             connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
@@ -78,7 +83,7 @@ def open_connection(path: str, flags: int, cache_kib: int) -> apsw.Connection:
         connection.execute("PRAGMA wal_autocheckpoint=0")
         connection.execute(f"PRAGMA cache_size=-{cache_kib}")
         if str(connection.execute("PRAGMA checksum_verification").get) != "1":
-            raise UnsupportedFormat(f"{path}: the index has no page checksums; it was not made by this program")
+            raise NoPageChecksums(f"{path}: the index has no page checksums; it was not made by this program")
     except BaseException:
         connection.close()
         raise

@@ -38,6 +38,13 @@ class IndexWriter:
         Raises UnsupportedFormat for another log's index or a newer schema, DamagedRow, apsw.Error.
         """
         self._connection = open_connection(path, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE, WRITER_CACHE_KIB)
+        try:
+            self._start(path, log_uuid, random_bytes)
+        except BaseException:
+            self._connection.close()  # a damaged file is moved aside: nothing may go on holding it
+            raise
+
+    def _start(self, path: str, log_uuid: bytes, random_bytes: Callable[[int], bytes]) -> None:
         self._execute = self._connection.execute
         self.uploads = UploadWriter(self._execute)
         self.log_pages = 0

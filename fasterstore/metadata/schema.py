@@ -130,9 +130,9 @@ def unpack_log_start(sealed: bytes) -> int:
     return int(_KEY.unpack(unseal(b"meta", b"log_start", sealed))[0])
 
 
-def pack_identity(index_uuid: bytes, log_uuid: bytes) -> bytes:
+def pack_identity(index_uuid: bytes, log_uuid: bytes, version: int = SCHEMA_VERSION) -> bytes:
     """Return the row value of meta "identity": this file's uuid and that of the log it is folded from."""
-    return seal(b"meta", b"identity", _pack((SCHEMA_VERSION, index_uuid, log_uuid)))
+    return seal(b"meta", b"identity", _pack((version, index_uuid, log_uuid)))
 
 
 def unpack_identity(sealed: bytes) -> tuple[int, bytes, bytes]:
