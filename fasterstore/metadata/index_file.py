@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import apsw
 
-from fasterstore.errors import DamagedRow
+from fasterstore.errors import DamagedRow, VolumeSuspect
 from fasterstore.metadata import schema, upload_schema
 from fasterstore.metadata.index import NoPageChecksums, open_connection
 from fasterstore.model import SegmentRow
@@ -65,14 +65,16 @@ def is_damage(error: Exception) -> bool:
 def check_file(path: str) -> Iterator[int]:
     """Check every page and its place in the trees, then every row; yields how many rows are done, and once at the beginning.
 
-    Raises DamagedRow: a page, a tree or a row is not what was written; apsw.Error: it cannot be read at all.
+    Raises DamagedRow: a page, a tree or a row is not what was written; VolumeSuspect, apsw.Error: it cannot be read at all.
     """
     connection = open_connection(path, apsw.SQLITE_OPEN_READONLY, CACHE_KIB)
     try:
         yield 0
         found = connection.execute("PRAGMA quick_check(1)").get
         if found != "ok":
-            raise DamagedRow(f"{path}: {found}")
+            if "error code=" in found and f"error code={apsw.SQLITE_IOERR_DATA}" not in found:
+                raise VolumeSuspect(f"{path}: {found}")
+            raise DamagedRow(f"{path}: {' '.join(found.split())}")
         done = 0
         for statement, unpack in _CHECKS:
             for row in connection.execute(statement):

@@ -63,8 +63,8 @@ def _sound_copy(places: Places, making: str, log_first_lsn: int) -> Iterator[Pro
         except (DamagedRow, UnsupportedFormat, SqliteError) as error:
             if isinstance(error, SqliteError) and not index_file.is_damage(error):
                 raise
-            for path in files_of(disk, making):
-                disk.unlink(path)
+            for left_over in files_of(disk, making):
+                disk.unlink(left_over)
             move_aside(disk, path, places.quarantine, copy.name)
     return None
 

@@ -125,7 +125,8 @@ def roll(places: Places, upto_lsn: int, *, now_ms: int, keep_free_bytes: int, ra
             raise
         moved = move_aside(disk, path, places.quarantine, rolling.name)
         raise DamagedRow(f"a copy of the index is damaged and was moved to {moved}: {error}") from error
-    done = KeptCopy(lsn, now_ms, rolling.mark, "copy")
+    made_ms = max([now_ms, *(copy.made_ms + 1 for copy in kept)])  # the clock may stand still or go back; a name must not be taken
+    done = KeptCopy(lsn, made_ms, rolling.mark, "copy")
     disk.rename(path, os.path.join(folder, done.name))
     disk.fsync_dir(folder)
     for extra in whole(list_copies(disk, folder, places.log_uuid))[:-KEPT]:
