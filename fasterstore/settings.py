@@ -103,7 +103,14 @@ SETTINGS: tuple[Setting, ...] = (
            "Size at which a segment file is closed; a larger object gets a file of its own.",
            "Smaller gives space back sooner and makes more files.", _MIB),
     _whole("FS_METADATA_COMPACT_INTERVAL_SECS", "metadata_compact_interval_secs", 60, (1, _DAY_SECS),
-           "How often finished journal files are looked at.", "Longer keeps more journal on disk."),
+           "How often a copy of the index is brought up to date, and journal files that are no longer needed are removed.",
+           "Longer keeps more journal on disk, and a damaged index takes longer to rebuild."),
+    _whole("FS_WAL_RETENTION_MB", "wal_retention_bytes", 1024, (0, 1 << 24),
+           "Newest part of the journal that is kept for snapshots (to restore to a later moment) and for peers that are behind.",
+           "Nothing is kept for them without a snapshot or a peer; 0 = never.", _MIB),
+    _whole("FS_SNAPSHOT_PIN_MAX_MB", "snapshot_pin_max_bytes", 0, (0, 1 << 30),
+           "A new snapshot is refused once all of them hold so many bytes that the store itself no longer does; 0 = a quarter of the disk.",
+           "Snapshots keep deleted objects on disk.", _MIB),
     _whole("FS_STORAGE_COMPACT_INTERVAL_SECS", "storage_compact_interval_secs", 120, (1, _DAY_SECS),
            "How often segments are looked at for dead space.", "Longer keeps deleted bytes on disk for longer."),
     _whole("FS_STORAGE_COMPACT_DISK_PERCENT", "storage_compact_disk_percent", 25, (1, 100),
@@ -189,6 +196,8 @@ class Settings:
     small_object_threshold_bytes: int
     segment_target_bytes: int
     metadata_compact_interval_secs: int
+    wal_retention_bytes: int
+    snapshot_pin_max_bytes: int
     storage_compact_interval_secs: int
     multipart_ttl_secs: int
     read_grace_secs: int

@@ -1,4 +1,4 @@
-"""The storage actors of one epoch, started bottom-up and stopped in reverse: recovery, journal, segment-writer, compactor.
+"""The storage actors of one epoch, started bottom-up and stopped in reverse: journal, segment-writer, compactor, snapshots.
 
 Used by the storage process, and by tests that drive the real actors on a disk of their own. Blocking until `start` returns.
 """
@@ -13,9 +13,12 @@ from actors.compactor import CompactionPlan, Compactor
 from actors.directory import Directory
 from actors.metadata_journal import MetadataJournal, Observe
 from actors.segment_writer import SegmentWriter
+from actors.snapshot_state import SnapshotState
+from actors.snapshots import CopyWorker, SnapshotPlan, Snapshots
 from fasterstore.errors import DamagedLog
 from fasterstore.keyring import Keyring
 from fasterstore.metadata.index import IndexView
+from fasterstore.metadata.roll import Places
 from fasterstore.model import SegmentId
 from fasterstore.settings import Settings
 from fasterstore.storage.appender import SegmentAppender
@@ -23,7 +26,7 @@ from fasterstore.storage.datadir import DataDir
 from fasterstore.storage.disk import Disk
 from fasterstore.storage.open_segments import OpenSegments
 from fasterstore.storage.segment import segment_name
-from tools.journal_start import JournalStart
+from tools.journal_start import JournalStart, places_of
 
 
 def compaction_plan(settings: Settings) -> CompactionPlan:
@@ -40,7 +43,8 @@ def compaction_plan(settings: Settings) -> CompactionPlan:
 class StorageActors:
     """See the module. `fatal(reason, suspect)` ends the process; `observe` counts journal batches.
 
-    Without `compaction` no space is given back.
+    Without `compaction` no space is given back. Without `snapshots` no copy of the index is kept and the log is never shortened;
+    `copy_worker` makes what folds and checks copies.
     """
 
     def __init__(
@@ -61,7 +65,13 @@ class StorageActors:
         observe: Observe | None = None,
         keyring: Keyring | None = None,
         compaction: CompactionPlan | None = None,
+        snapshots: SnapshotPlan | None = None,
+        copy_worker: Callable[[Places], CopyWorker] | None = None,
     ) -> None:
+        self._snapshots = snapshots
+        self._copy_worker = copy_worker
+        self.snapshot_state = SnapshotState()
+        """Written by the snapshots actor; for metrics."""
         self._compaction = compaction
         self.compaction_state = CompactionState()
         """Written by the compactor; for metrics."""
@@ -132,6 +142,8 @@ class StorageActors:
         )
         if self._compaction is not None:
             self._start_compactor(self._compaction)
+        if self._snapshots is not None and self._copy_worker is not None:
+            self._start_snapshots(self._snapshots, self._copy_worker)
 
     def stop(self) -> None:
         """Stop the actors in reverse order; each finishes what is in its mailbox."""
@@ -153,6 +165,20 @@ class StorageActors:
             keyring=self._keyring,
         )
         self._start_actor(ref, Compactor.name)
+
+    def _start_snapshots(self, plan: SnapshotPlan, copy_worker: Callable[[Places], CopyWorker]) -> None:
+        places = places_of(self._disk, self._datadir)
+        ref = Snapshots.start(
+            self._directory,
+            places,
+            self._datadir,
+            copy_worker(places),
+            plan,
+            self.snapshot_state,
+            now_ms=self._now_ms,
+            monotonic=self._monotonic,
+        )
+        self._start_actor(ref, Snapshots.name)
 
     def _start_actor(self, ref: Any, name: str) -> None:
         self._refs.append(ref)

@@ -9,6 +9,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
 from actors.directory import Directory
@@ -18,6 +19,7 @@ from actors.rate_limiter import RateLimiter
 from actors.runtime import Event, sleep
 from actors.samples import MetricSamples
 from actors.scrub_samples import scrub_samples
+from actors.snapshots import SnapshotPlan
 from actors.transport import StorageListener
 from actors.wire import Hello
 from fasterstore.errors import DamagedLog, DamagedRow, InvariantError, StorageFull, StoreError, UnsupportedFormat, VolumeSuspect
@@ -31,6 +33,7 @@ from fasterstore.storage.datadir import STORAGE_LOCK_NAME, DataDir, DirLock
 from fasterstore.storage.disk import RealDisk
 from fasterstore.token_buckets import TokenBuckets
 from tools.commands import follow_commands
+from tools.copy_process import CopyProcess
 from tools.scrubbing import make_report, start_scrubber
 from tools.storage_actors import StorageActors, compaction_plan
 from tools.storage_metrics import StorageMetrics, lease_samples
@@ -79,6 +82,13 @@ class StorageProcess:
             observe=self._metrics,
             keyring=keyring,
             compaction=compaction_plan(settings),
+            snapshots=SnapshotPlan(
+                interval_secs=settings.metadata_compact_interval_secs,
+                retention_bytes=settings.wal_retention_bytes,
+                pin_max_bytes=settings.snapshot_pin_max_bytes,
+                min_free_bytes=settings.min_free_bytes,
+            ),
+            copy_worker=partial(CopyProcess, keep_free_bytes=settings.min_free_bytes // 2, now_ms=now_ms),
         )
         self._listener = StorageListener(datadir.path, self.directory, self._hello)
         rate_per_sec = settings.rate_limit_per_sec
@@ -100,7 +110,7 @@ class StorageProcess:
             for what, done, total in self.actors.start():
                 self._listener.progress(what, done, total)
                 if total:
-                    logger.info("%s: LSN %d of %d", what, done, total)
+                    logger.info("%s: %d of %d", what, done, total)
                 sleep(0)
         except Exception as error:
             self._refuse_start(error)
@@ -154,7 +164,8 @@ class StorageProcess:
         os._exit(outcome.code)
 
     def _samples(self) -> list[MetricSamples]:
-        own = self._metrics.samples() + self.actors.compaction_state.samples() + lease_samples(self._buckets)
+        own = self._metrics.samples() + self.actors.compaction_state.samples() + self.actors.snapshot_state.samples(now_ms)
+        own += lease_samples(self._buckets)
         return own + scrub_samples(self._scrub_report) + self.web_samples()
 
     def _hello(self) -> Hello:
