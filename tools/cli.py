@@ -155,6 +155,32 @@ def dump_object(options: Any, bucket: str, key: str) -> None:
     _dump(options, "object_of", bucket, key)
 
 
+@cli.command()
+@click.argument("name", required=False)
+@click.option("--list", "list_pins", is_flag=True, help="Print what snapshots there are.")
+@click.option("--drop", metavar="NAME", help="Let go of a snapshot.")
+@click.option("--copy-to", metavar="FOLDER", help="Copy a snapshot (NAME, or a new one) to a folder that does not exist.")
+@click.pass_obj
+def snapshot(environ: dict[str, str], name: str | None, list_pins: bool, drop: str | None, copy_to: str | None) -> None:
+    """Keep the store in FS_DATA_DIR as it is now, while its node runs; list, drop or copy out what was kept."""
+    from tools import snapshot as verb  # noqa: PLC0415
+
+    sys.exit(verb.main(environ, name=name, list_pins=list_pins, drop=drop, copy_to=copy_to))
+
+
+@cli.command()
+@click.argument("source")
+@click.option("--lsn", type=int, help="Go on from the snapshot to this entry of the journal.")
+@click.option("--to", metavar="FOLDER", help="Make a new data dir there.")
+@click.option("--in-place", is_flag=True, help="Replace what is in FS_DATA_DIR; it is moved to its quarantine folder.")
+@click.pass_obj
+def restore(environ: dict[str, str], source: str, lsn: int | None, to: str | None, in_place: bool) -> None:
+    """Bring back a snapshot of FS_DATA_DIR (a name), or one that was copied out (a folder). No node may run."""
+    from tools import restore as verb  # noqa: PLC0415
+
+    sys.exit(verb.main(environ, source=source, lsn=lsn, to=to, in_place=in_place))
+
+
 def main() -> None:
     """Entry point of `python -m fasterstore`."""
     cli(prog_name="fasterstore")

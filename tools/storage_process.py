@@ -172,7 +172,7 @@ class StorageProcess:
         return Hello(self.actors.epoch, self.actors.index_uuid, self.actors.log_uuid, CREDIT_BYTES, MAX_DEPTH)
 
     def _peers(self) -> list[tuple[str, object]]:
-        return [(f"worker-{peer.worker}", peer.ref("observer")) for peer in self._listener.peers()]
+        return [(f"worker-{peer.worker}", peer.ref("observer")) for peer in self._listener.peers() if peer.worker >= 0]
 
     def _create_buckets(self) -> None:
         journal = self.directory.get("metadata-journal")
