@@ -16,7 +16,7 @@ from fasterstore import settings
 from fasterstore.errors import StoreError
 from fasterstore.metadata import index_file
 from fasterstore.storage import pins
-from fasterstore.storage.datadir import open_datadir
+from fasterstore.storage.datadir import read_identity
 from fasterstore.storage.disk import RealDisk
 from fasterstore.storage.verified_copy import copy_verified
 from fasterstore.storage.wal import list_files
@@ -78,13 +78,13 @@ def table(data_dir: str) -> str:
     """Every snapshot, the oldest first, and which later LSNs it can be restored to."""
     disk = RealDisk()
     snapshots = os.path.join(data_dir, "snapshots")
-    datadir = open_datadir(disk, data_dir, os.urandom) if os.path.exists(os.path.join(data_dir, "format.json")) else None
-    if datadir is None:
+    if not os.path.exists(os.path.join(data_dir, "format.json")):
         raise SnapshotFailed(f"{data_dir}: not a data dir")
-    firsts = list_files(disk, datadir.journal_dir)
+    _node_id, log_uuid = read_identity(disk, data_dir)
+    firsts = list_files(disk, os.path.join(data_dir, "journal"))
     lines = [_HEADINGS]
     for pin in pins.list_pins(disk, snapshots):
-        follows = pin.log_uuid == datadir.log_uuid and bool(firsts) and firsts[0] <= pin.lsn + 1
+        follows = pin.log_uuid == log_uuid and bool(firsts) and firsts[0] <= pin.lsn + 1
         lines.append((
             pin.name,
             time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(pin.made_ms / 1000)),
@@ -98,7 +98,7 @@ def table(data_dir: str) -> str:
         return "no snapshots"
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    held = pins.held_bytes(snapshots, datadir.segments_dir)
+    held = pins.held_bytes(snapshots, os.path.join(data_dir, "segments"))
     return "\n".join([*text, f"all of them hold {_size(held)} that the store itself does not"])
 
 

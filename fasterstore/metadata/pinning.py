@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from fasterstore.errors import StoreError
 from fasterstore.metadata import index_file
 from fasterstore.metadata.roll import Places, Progress, file_bytes, require_room, sync_file
-from fasterstore.storage.datadir import FORMAT, DataDir, write_atomically
+from fasterstore.storage.atomic_file import write_atomically
+from fasterstore.storage.datadir import FORMAT, DataDir
 from fasterstore.storage.kept_copies import copy_file, list_copies, whole
 from fasterstore.storage.pins import (
     INDEX_NAME,

@@ -5,6 +5,7 @@
     lock             held by the node for its life          storage.lock   held by the storage process for its life
     storage.sock     the storage process's socket
     index/ journal/ segments/ snapshots/ quarantine/        mode 0700
+    restore/ restore.json                                   a restore in place that was cut short (`restore_switch`)
 
 First start: the root, the folders, keys.json, format.json, in that order, each synced with its folder before the next. So
 `format.json` is the commit point: without it nothing was ever stored here, and a start that was cut short is taken up where it
@@ -29,6 +30,7 @@ from fasterstore.errors import StoreError, UnsupportedFormat
 from fasterstore.storage.atomic_file import read_json, write_atomically
 from fasterstore.storage.disk import FILE_MODE, FOLDER_MODE, Disk
 from fasterstore.storage.key_file import KEY_BYTES, KeyFile, read_key_file, render, settle_previous
+from fasterstore.storage.restore_switch import finish_restore
 
 FORMAT = 2
 FORMAT_NAME = "format.json"
@@ -103,6 +105,7 @@ def open_datadir(disk: Disk, path: str, random_bytes: Callable[[int], bytes]) ->
     """
     path = os.path.abspath(path)
     format_path = os.path.join(path, FORMAT_NAME)
+    finish_restore(disk, path)
     if not disk.exists(format_path):
         _create(disk, path, random_bytes)
     for folder in _STORE_FOLDERS:
@@ -134,6 +137,11 @@ def read_datadir(disk: Disk, path: str) -> DataDir:
     if number < FORMAT:
         raise UnsupportedFormat(f"{format_path}: data format {number} is older than {FORMAT}; the next start brings it up to date")
     return DataDir(path, node_id, log_uuid, KeyFile(b""))
+
+
+def read_identity(disk: Disk, path: str) -> tuple[bytes, bytes]:
+    """(node id, log uuid) of the data dir at `path`, 16 bytes each, of any format; changes nothing. Raises UnsupportedFormat, OSError."""
+    return _identify(disk, os.path.join(path, FORMAT_NAME))[2:]
 
 
 def _identify(disk: Disk, format_path: str) -> tuple[dict[str, Any], int, bytes, bytes]:

@@ -20,7 +20,8 @@ import re
 from typing import Any, NamedTuple
 
 from fasterstore.errors import StorageFull, StoreError, UnsupportedFormat
-from fasterstore.storage.datadir import FORMAT, write_atomically
+from fasterstore.storage.atomic_file import write_atomically
+from fasterstore.storage.datadir import FORMAT
 from fasterstore.storage.disk import NO_SPACE, Disk
 
 VERSION = 1
