@@ -13,11 +13,13 @@ from actors import messages as m
 from actors import snapshot_messages as snapshot
 from actors import space_messages as space
 from actors.directory import Directory
+from actors.journal_retirement import LogRetirement
 from actors.journal_space import SpaceJudges
 from actors.runtime import Envelope, GeventActor, NativeThread, sleep, spawn, tell
 from fasterstore.compaction import punchable
 from fasterstore.errors import StorageFull, StoreError, VolumeSuspect
 from fasterstore.metadata.entries import SegmentOpened, SegmentSealed
+from fasterstore.metadata.index_file import is_damage
 from fasterstore.metadata.index_writer import IndexFullError, IndexIOError, SqliteError
 from fasterstore.metadata.journal import CHECKPOINT_LOG_BYTES, FoldFailed, Journal
 from fasterstore.metadata.judge import Claim, ClaimGone
@@ -38,7 +40,10 @@ class Observe(Protocol):
 
 
 class MetadataJournal(GeventActor):
-    """See the module. `fatal(reason, suspect)` must end the process and not return; it is given by the node."""
+    """See the module. `fatal(reason, suspect)` must end the process and not return; it is given by the node.
+
+    `index_damaged(reason)` makes the next start rebuild the index.
+    """
 
     name = "metadata-journal"
     max_batch: ClassVar[int] = 512
@@ -55,6 +60,7 @@ class MetadataJournal(GeventActor):
         multipart_ttl_secs: float = 86400,
         read_grace_secs: float = 600,
         observe: Observe | None = None,
+        index_damaged: Callable[[str], None] = lambda reason: None,
     ) -> None:
         super().__init__()
         self._journal = journal
@@ -69,6 +75,7 @@ class MetadataJournal(GeventActor):
         self._checkpoint_due = monotonic() + checkpoint_interval_secs
         self._checkpointed_lsn = journal.head_lsn
         self._observe = observe
+        self._index_damaged = index_damaged
         self._unlogged: list[m.SegmentOpened | m.SegmentSealed] = []
         """Told when there was no room to log it; first in the next batch, since commits rest on it."""
         self._unlogged_why = m.Refused("StorageFull")
@@ -76,6 +83,7 @@ class MetadataJournal(GeventActor):
         """A ReleaseParts of its own is in the mailbox: never two, however often the clock ticks."""
         self._sweep_error = ""
         self._thread = NativeThread("journal")
+        self._retirement = LogRetirement(journal, self._thread, self._checkpoint, lambda: self._write([]))
         self._ticker: Any = None
         self._judges: dict[type, Callable[[Any, int], Any]] = {
             m.CommitPut: self._put,
@@ -99,7 +107,7 @@ class MetadataJournal(GeventActor):
             m.Tick: self._sweep,
             m.Checkpoint: self._nothing,
             snapshot.RetireLog: self._nothing,
-            snapshot.ReadLogState: self._log_state,
+            snapshot.ReadLogState: self._retirement.state,
             space.SetReadGrace: self._set_read_grace,
             **SpaceJudges(self._requests, journal.index).by_message,
         }
@@ -201,6 +209,7 @@ class MetadataJournal(GeventActor):
             self._journal.abandon()
             self._refuse_all(envelopes, m.Refused(error.name, error.detail))
         except FoldFailed as error:
+            self._check_index_error(error)
             self._journal.abandon()
             self._refuse_all(envelopes, m.Refused("StorageFailure", str(error)))
         except VolumeSuspect as error:
@@ -259,8 +268,14 @@ class MetadataJournal(GeventActor):
             self._unlogged += told
             self._unlogged_why = why
 
-    def _check_index_error(self, error: Exception) -> None:
-        if isinstance(error, IndexIOError):
+    def _check_index_error(self, error: BaseException | None) -> None:
+        """End the process if the index cannot be gone on with: damaged pages are for the next start to rebuild, the rest is the volume."""
+        if isinstance(error, FoldFailed):
+            error = error.__cause__
+        if isinstance(error, SqliteError) and is_damage(error):
+            self._index_damaged(f"found by the journal: {error}")
+            self._fatal(f"the index is damaged and will be rebuilt: {error}", False)
+        elif isinstance(error, IndexIOError):
             self._fatal(f"index: {error}", True)
 
     # ---- requests ----
@@ -359,9 +374,6 @@ class MetadataJournal(GeventActor):
     def _set_read_grace(self, message: space.SetReadGrace, _now_ms: int) -> None:
         self._read_grace_ms = message.grace_ms
 
-    def _log_state(self, _message: snapshot.ReadLogState, _now_ms: int) -> snapshot.LogState:
-        return snapshot.LogState(self._journal.head_lsn, self._journal.log_start)
-
     def _nothing(self, _message: Any, _now_ms: int) -> None:
         return None
 
@@ -377,26 +389,14 @@ class MetadataJournal(GeventActor):
             self._fatal(error.detail, True)
 
     def _retire_log(self, message: snapshot.RetireLog) -> None:
-        """Log what is given up, then remove those files; what an earlier life logged and did not get to remove goes with it."""
-        if self._journal.durable_applied < message.copy_lsn:
-            self._checkpoint()
         try:
-            below = self._thread.run(self._journal.retirable_below, message.copy_lsn, message.wanted_after, message.retention_bytes)
-            if below > self._journal.log_start:
-                self._journal.begin()
-                self._journal.retire_log(below)
-                if not self._write([]):
-                    return
-            removed = self._thread.run(self._journal.remove_retired)
+            self._retirement.retire(message)
         except VolumeSuspect as error:
             self._fatal(error.detail, True)
         except (SqliteError, FoldFailed, StoreError) as error:
             self._check_index_error(error)
             self._journal.abandon()
             logger.error("log files are kept: %s", error)
-        else:
-            if removed:
-                logger.info("removed %d log files below LSN %d", removed, self._journal.log_start)
 
     def _checkpoint(self) -> m.Checkpointed:
         try:

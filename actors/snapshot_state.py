@@ -33,7 +33,6 @@ class SnapshotState:
         return [
             gauge("fasterstore_wal_bytes", "Bytes of log files, preallocated space included.", self.log_bytes),
             gauge("fasterstore_wal_start_lsn", "The log below this LSN has been given up.", self.log_start),
-            gauge("fasterstore_wal_head_lsn", "The last entry known to be on stable storage.", self.head_lsn),
             gauge("fasterstore_index_copies", "Whole copies of the index.", len(self.copy_lsns)),
             gauge("fasterstore_index_copy_lsn", "LSN of the newest copy of the index, 0 if there is none.", max(self.copy_lsns, default=0)),
             gauge("fasterstore_index_copy_age_seconds", "Age of the newest copy of the index.", max(age_secs, 0.0)),

@@ -6,6 +6,7 @@ Used by the storage process, and by tests that drive the real actors on a disk o
 import os
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from actors.compaction_state import CompactionState
@@ -24,6 +25,7 @@ from fasterstore.settings import Settings
 from fasterstore.storage.appender import SegmentAppender
 from fasterstore.storage.datadir import DataDir
 from fasterstore.storage.disk import Disk
+from fasterstore.storage.index_mark import mark_index_damaged
 from fasterstore.storage.open_segments import OpenSegments
 from fasterstore.storage.segment import segment_name
 from tools.journal_start import JournalStart, places_of
@@ -132,6 +134,7 @@ class StorageActors:
                 multipart_ttl_secs=self._multipart_ttl_secs,
                 read_grace_secs=self._read_grace_secs,
                 observe=self._observe,
+                index_damaged=partial(mark_index_damaged, disk, datadir),
             ),
             MetadataJournal.name,
         )

@@ -40,7 +40,7 @@ class StorageMetrics:
         if view is None:
             return found
         try:
-            usage = view.usage()
+            usage, applied_lsn = view.usage(), view.applied_lsn()
         except (DamagedRow, VolumeSuspect) as error:
             logger.error("usage is left out of the metrics: %s", error)
             return found
@@ -48,6 +48,7 @@ class StorageMetrics:
         size_bytes = [["", {"bucket": row.bucket}, row.size_bytes] for row in usage]
         return [
             *found,
+            metric("fasterstore_wal_head_lsn", "gauge", "The last entry that is durable and visible.", [["", {}, applied_lsn]]),
             metric("fasterstore_bucket_objects", "gauge", "Objects in a bucket.", objects),
             metric("fasterstore_bucket_bytes", "gauge", "Plaintext bytes of a bucket's objects.", size_bytes),
         ]

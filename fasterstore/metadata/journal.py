@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from fasterstore.errors import DamagedLog, StorageFull, StoreError, VolumeSuspect
 from fasterstore.metadata import fold
 from fasterstore.metadata.entries import Entry, EpochStarted, SegmentIdsLeased, SegmentSealed, decode, encode
+from fasterstore.metadata.index_file import is_damage
 from fasterstore.metadata.index_writer import IndexFullError, IndexIOError, IndexWriter, SqliteError
 from fasterstore.metadata.judge import Identity
 from fasterstore.metadata.log_entries import LogRetired
@@ -195,6 +196,8 @@ class Journal:
         except IndexFullError as error:
             raise StorageFull(f"index: {error}") from error
         except IndexIOError as error:
+            if is_damage(error):
+                raise FoldFailed(str(error)) from error
             raise VolumeSuspect(f"index: {error}") from error
         except SqliteError as error:
             raise FoldFailed(str(error)) from error
