@@ -1,4 +1,4 @@
-"""How the journal gives up its log, between batches: what may go is logged like any change, and only then removed. Part of `metadata_journal`."""
+"""How the journal gives up its log, between batches: what may go is logged like any change, and only then removed."""
 
 import logging
 from collections.abc import Callable

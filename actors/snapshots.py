@@ -2,8 +2,9 @@
 
 One thing at a time, in a greenlet of its own, so that it answers while one is under way. The long work, folding and checking, is done by
 another process of low priority (`CopyWorker`); this one links, renames and counts. It asks metadata-journal for its durable head and tells
-it what the copies no longer need; the journal never asks it. A copy is rolled each interval if the log has grown, and earlier when it
-has grown by `GROWN_BYTES`; a roll takes at most one part in `SHARE` of the time, however large the index is.
+it what the copies no longer need; the journal never asks it. A copy is rolled each interval if the log has grown, and at once while the
+older copy keeps a finished log file from going. However large the index is, rolls take at most one part in `SHARE` of the time, one in
+`SHARE_TO_SHORTEN` while a log file waits.
 """
 
 import logging
@@ -22,12 +23,12 @@ from fasterstore.metadata.roll import Places, Progress
 from fasterstore.storage import pins
 from fasterstore.storage.datadir import DataDir
 from fasterstore.storage.kept_copies import KEPT, list_copies, older_lsn, whole
-from fasterstore.storage.wal import log_files
+from fasterstore.storage.wal import list_files, log_files
 
 logger = logging.getLogger("fasterstore.snapshots")
 
-GROWN_BYTES = 64 << 20
 SHARE = 10
+SHARE_TO_SHORTEN = 3
 WATCH_SECS = 1.0
 FIRST_ROLL_SECS = 5.0
 """After a start the node serves first."""
@@ -88,7 +89,7 @@ class Snapshots(GeventActor):
         self._wake = Event()
         self._stopping = False
         self._due = monotonic() + min(plan.interval_secs, FIRST_ROLL_SECS)
-        self._not_before = 0.0
+        self._rolled_at = 0.0
         self._short = False
         self._runner: Any = None
         self._watcher: Any = None
@@ -138,18 +139,22 @@ class Snapshots(GeventActor):
         while not self._stopping:
             sleep(WATCH_SECS)
             now = self._monotonic()
-            if self._plan.interval_secs and not self._jobs and now >= self._not_before and (now >= self._due or self._has_grown()):
+            if not self._plan.interval_secs or self._jobs or self.state.doing:
+                continue
+            waits = self._log_file_waits()
+            rest_secs = self.state.roll_secs * ((SHARE_TO_SHORTEN if waits else SHARE) - 1)
+            if now >= self._rolled_at + rest_secs and (now >= self._due or waits):
                 self._due = now + self._plan.interval_secs
                 self._queue(None)
 
-    def _has_grown(self) -> bool:
+    def _log_file_waits(self) -> bool:
+        """Whether the older copy lacks entries of a log file that is finished."""
         try:
-            files = log_files(self._places.log_disk, self._places.journal)
+            files = list_files(self._places.log_disk, self._places.journal)
         except OSError:
             return False
-        newest = max(self.state.copy_lsns, default=0)
-        # Whole files only: the current one is preallocated.
-        return sum(file.size_bytes for file in files[:-1] if file.first_lsn > newest) >= GROWN_BYTES
+        older = self.state.copy_lsns[-KEPT] if len(self.state.copy_lsns) >= KEPT else 0
+        return len(files) > 1 and files[-1] > older + 1
 
     # ---- one job after another ----
 
@@ -217,8 +222,8 @@ class Snapshots(GeventActor):
             try:
                 self._worker.roll(head, self._tell)
             finally:
-                self.state.roll_secs = self._monotonic() - started
-                self._not_before = self._monotonic() + (SHARE - 1) * self.state.roll_secs
+                self._rolled_at = self._monotonic()
+                self.state.roll_secs = self._rolled_at - started
             self.state.rolls += 1
         self._retire()
 

@@ -44,6 +44,7 @@ logger = logging.getLogger("fasterstore.storage")
 
 CREDIT_BYTES = 16 << 20
 """Bytes in flight from one worker: about 250 full small bodies."""
+LOG_PROGRESS_SECS = 1.0
 MAX_DEPTH = 2048
 """Asks in flight from one worker."""
 
@@ -105,11 +106,12 @@ class StorageProcess:
         if self._buckets is not None:
             self.directory.register("rate-limiter", RateLimiter.start(self._buckets))
         self._listener.start()
-        started = time.monotonic()
+        started = logged = time.monotonic()
         try:
             for what, done, total in self.actors.start():
                 self._listener.progress(what, done, total)
-                if total:
+                if total and (done == total or time.monotonic() - logged >= LOG_PROGRESS_SECS):
+                    logged = time.monotonic()
                     logger.info("%s: %d of %d", what, done, total)
                 sleep(0)
         except Exception as error:

@@ -140,7 +140,8 @@ class Journal:
         first = list_files(disk, wal_folder)[0]
         if first > self._index.log_start:
             lost = os.path.join(wal_folder, wal_format.file_name(self._index.log_start))
-            raise DamagedLog(f"{lost} is missing: the log begins at LSN {first}, but only what is below {self._index.log_start} was retired")
+            kept_from = self._index.log_start
+            raise DamagedLog(f"{lost} is missing: the log begins at LSN {first}, but only what is below {kept_from} was retired")
 
     def start_epoch(self, now_ms: int, segment_length: Callable[[SegmentId], int]) -> SegmentIdsLeased:
         """Log a new epoch, seal every segment of earlier ones at its file's length, lease ids; return the lease. Blocking.

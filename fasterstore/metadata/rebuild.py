@@ -11,7 +11,7 @@ restore to an earlier LSN does make one).
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 from fasterstore.errors import DamagedLog, DamagedRow, UnsupportedFormat
 from fasterstore.metadata import index_file
@@ -33,8 +33,8 @@ def put_base(places: Places, log_first_lsn: int, *, now_ms: int, random_bytes: C
     found = yield from _sound_copy(places, making, log_first_lsn)
     if found is None and log_first_lsn > FIRST_LSN:
         raise DamagedLog(
-            f"{index_path} is lost, {places.snapshots} holds no sound copy from which the log, which begins at LSN {log_first_lsn}, goes on: "
-            "restore the data dir from a snapshot (fasterstore restore)"
+            f"{index_path} is lost, and {places.snapshots} holds no sound copy from which the log, which begins at LSN {log_first_lsn}, "
+            "goes on: restore the data dir from a snapshot (fasterstore restore)"
         )
     if found is not None:
         index_file.adopt(making, index_uuid=random_bytes(16), log_uuid=places.log_uuid)
@@ -46,8 +46,8 @@ def put_base(places: Places, log_first_lsn: int, *, now_ms: int, random_bytes: C
         disk.fsync_dir(os.path.dirname(index_path))
 
 
-def _sound_copy(places: Places, making: str, log_first_lsn: int) -> Iterator[Progress]:
-    """Copy the newest sound copy that the log goes on from to `making`; returns it, None if there is none (a generator's value)."""
+def _sound_copy(places: Places, making: str, log_first_lsn: int) -> Generator[Progress, None, KeptCopy | None]:
+    """Copy the newest sound copy that the log goes on from to `making`; returns it, None if there is none."""
     disk = places.disk
     for copy in reversed([copy for copy in list_copies(disk, places.snapshots, places.log_uuid) if copy.kind in {"copy", "roll"}]):
         if copy.lsn + 1 < log_first_lsn:

@@ -102,7 +102,7 @@ def _take_segment(disk: Disk, row: SegmentRow, sources: list[str], folder: str) 
         if disk.exists(path) and _is_the_one(disk, path, row):
             break
     else:
-        raise RestoreRefused(f"segment {name}, which the index names at that LSN, is in none of {', '.join(sources)}: compaction removed it")
+        raise RestoreRefused(f"segment {name}, which the index names at that LSN, is not in {' or '.join(sources)}: compaction removed it")
     try:
         os.link(path, os.path.join(folder, name))
     except OSError as error:

@@ -15,7 +15,7 @@ the other copy, and what was done so far, as they are. `keep_free_bytes` are lef
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import NamedTuple
 
 from fasterstore.errors import DamagedLog, DamagedRow, InvariantError, StorageFull
@@ -134,8 +134,8 @@ def roll(places: Places, upto_lsn: int, *, now_ms: int, keep_free_bytes: int, ra
     disk.fsync_dir(folder)
 
 
-def _begin(places: Places, kept: list[KeptCopy], now_ms: int, keep_free_bytes: int) -> Iterator[Progress]:
-    """Give the copy that is to be rolled its name; returns it (a generator's value)."""
+def _begin(places: Places, kept: list[KeptCopy], now_ms: int, keep_free_bytes: int) -> Generator[Progress, None, KeptCopy]:
+    """Give the copy that is to be rolled its name; returns it."""
     disk, folder = places.disk, places.snapshots
     if len(kept) >= KEPT:
         rolling = kept[-KEPT]._replace(kind="roll")

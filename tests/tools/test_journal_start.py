@@ -80,6 +80,12 @@ def drop_index(node):
             os.unlink(node.index_path + suffix)
 
 
+def replace(path, data):
+    os.unlink(path)
+    with open(path, "wb") as file:
+        file.write(data)
+
+
 def flip(path, offset, length=1):
     with open(path, "r+b") as file:
         file.seek(offset)
@@ -197,9 +203,9 @@ def test_a_lost_index_is_rebuilt_from_whatever_copies_there_are(node, copies_kep
         lambda path: flip(path, 20, 1),
         lambda path: flip(path, 200, 64),
         lambda path: flip(path, 4096, 64),
-        lambda path: (os.unlink(path), open(path, "wb").close()),
+        lambda path: replace(path, b""),
         lambda path: os.truncate(path, 3 * 4096),
-        lambda path: open(path, "wb").write(b"not a database at all" * 999),
+        lambda path: replace(path, b"not a database at all" * 999),
     ],
     ids=["magic", "reserve byte", "schema page", "second page", "empty", "cut short", "another file"],
 )
