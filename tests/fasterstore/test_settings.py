@@ -45,7 +45,6 @@ def test_an_empty_environment_gives_the_documented_defaults() -> None:
         "storage_compact_disk_percent": 25,
         "multipart_ttl_secs": 86_400,
         "read_grace_secs": 600,
-        "storage_compact_disk_percent": 25,
         "scrub_interval_days": 7,
         "scrub_max_disk_percent": 5,
         "max_request_bytes": 134_217_728,
