@@ -40,6 +40,8 @@ from fasterstore.storage.disk import NO_SPACE, Disk
 from fasterstore.storage.wal import ROTATE_BYTES, STEP_BYTES, Tail, WalWriter, list_files
 from fasterstore.storage.wal_format import FILE_HEADER_BYTES, NO_HASH, FileHeader, FileWalk
 
+__all__ = ["FIRST_LSN", "Recovered", "damaged", "list_files", "read_file", "read_from", "recover"]
+
 RandomBytes = Callable[[int], bytes]
 
 FIRST_LSN = 1

@@ -163,8 +163,8 @@ def test_the_journal_folder_stays_bounded_under_load_and_the_node_restarts_from_
 
     gevent.joinall([gevent.spawn(copy_many, COPIES * number) for number in range(4)], raise_error=True)
     journal = node.data_dir / "journal"
-    eventually(lambda: not (journal / f"{1:016x}.wal").exists(), "the first log file is removed", timeout_secs=60)
-    eventually(lambda: len(list(journal.glob("*.wal"))) <= 2, "two log files at most", timeout_secs=60)
+    eventually(lambda: not (journal / f"{1:016x}.wal").exists(), "the first log file is removed", timeout_secs=120)
+    eventually(lambda: len(list(journal.glob("*.wal"))) <= 2, "two log files at most", timeout_secs=120)
     assert node.metric("fasterstore_wal_start_lsn") > 1
     node.kill()
     node.start()
