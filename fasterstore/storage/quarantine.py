@@ -8,6 +8,7 @@ Owns those copies, counts them, and stops at a cap. It never deletes one, and ne
 """
 
 import contextlib
+import itertools
 import os
 import re
 from typing import NamedTuple
@@ -87,8 +88,8 @@ class Quarantine:
         try:
             return self._disk.pread(fd, length, offset)
         except OSError:
-            starts = range(0, length, _BLOCK_BYTES)
-            return b"".join(self._read_block(fd, min(_BLOCK_BYTES, length - start), offset + start) for start in starts)
+            edges = [offset, *range(offset // _BLOCK_BYTES * _BLOCK_BYTES + _BLOCK_BYTES, offset + length, _BLOCK_BYTES), offset + length]
+            return b"".join(self._read_block(fd, end - start, start) for start, end in itertools.pairwise(edges))
 
     def _read_block(self, fd: int, length: int, offset: int) -> bytes:
         try:
