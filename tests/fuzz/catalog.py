@@ -17,6 +17,7 @@ TARGETS = (
     "policy_json",
     "wal_log",
     "records",
+    "sealed_bytes",
     "journal_entries",
     "wire_messages",
     "client_text",
