@@ -7,10 +7,9 @@ transactions (`fasterstore/check/`). It changes nothing but with `--repair`, whi
 import json
 import os
 import sys
-import time
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
 from fasterstore import settings
 from fasterstore.check.finding import Finding
@@ -20,13 +19,12 @@ from fasterstore.errors import StoreError
 from fasterstore.metadata.index_writer import SqliteError
 from fasterstore.storage.datadir import STORAGE_LOCK_NAME, DataDir, DirInUse, DirLock, read_datadir
 from fasterstore.storage.disk import RealDisk
+from tools.progress_bar import ProgressBar
 from tools.wall_clock import now_ms
 
 CLEAN, FOUND, COULD_NOT_RUN = 0, 1, 2
 SHOWN_MAX = 1000
 """Findings printed as text; `--json` has all."""
-_BAR_WIDTH = 30
-_BAR_EVERY_SECS = 0.1
 
 
 def main(environ: Mapping[str, str], *, full: bool, mend: bool, as_json: bool, data_dir: str | None) -> int:
@@ -96,17 +94,17 @@ def _check(datadir: DataDir, *, running: bool, full: bool, mend: bool, as_json: 
 
 
 def _run(datadir: DataDir, *, running: bool, full: bool) -> tuple[list[Finding], list[Finding]]:
-    bar = ProgressBar(sys.stderr)
+    bar = ProgressBar()
     check = StoreCheck(RealDisk(), datadir, running=running, full=full)
     findings = []
     try:
         for found in check.run():
             if isinstance(found, Progress):
-                bar.show(found)
+                bar.show(*found)
             else:
                 findings.append(found)
     finally:
-        bar.clear()
+        bar.close()
     return findings, check.unconfirmed
 
 
@@ -178,33 +176,3 @@ def _line(label: str, found: Finding) -> None:
 def _printable(text: str) -> str:
     """On one line, and nothing that a terminal would obey."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
-
-
-class ProgressBar:
-    """One line on a terminal, over and over; nothing elsewhere."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._shows = stream.isatty()
-        self._shown_at = 0.0
-
-    def show(self, progress: Progress) -> None:
-        """Draw it, at most ten times a second."""
-        now = time.monotonic()
-        if not self._shows or now - self._shown_at < _BAR_EVERY_SECS:
-            return
-        self._shown_at = now
-        if progress.total:
-            share = min(progress.done / progress.total, 1.0)
-            filled = round(share * _BAR_WIDTH)
-            text = f"[{'#' * filled}{'.' * (_BAR_WIDTH - filled)}] {share:4.0%} {progress.what}, {progress.done >> 20} MiB"
-        else:
-            text = f"{progress.done} {progress.what}"
-        self._stream.write(f"\r\x1b[K{text}")
-        self._stream.flush()
-
-    def clear(self) -> None:
-        """Leave no trace."""
-        if self._shows and self._shown_at:
-            self._stream.write("\r\x1b[K")
-            self._stream.flush()

@@ -22,8 +22,9 @@ from fasterstore.storage.datadir import DataDir, read_datadir
 from fasterstore.storage.disk import RealDisk
 from fasterstore.storage.segment import segment_name
 from fasterstore.storage.segment import unpack_header as unpack_segment_header
+from fasterstore.storage.wal import list_files
 from fasterstore.storage.wal_format import FileWalk, FrameAt
-from fasterstore.storage.wal_recovery import list_files, read_file
+from fasterstore.storage.wal_recovery import read_file
 
 SHOWN, NOT_THERE, COULD_NOT_RUN = 0, 1, 2
 HIDDEN = "(hidden)"

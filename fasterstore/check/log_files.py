@@ -12,8 +12,9 @@ from fasterstore.errors import StoreError, UnsupportedFormat
 from fasterstore.metadata.entries import decode
 from fasterstore.storage import wal_format
 from fasterstore.storage.disk import Disk
+from fasterstore.storage.wal import list_files
 from fasterstore.storage.wal_format import FileHeader, FileWalk
-from fasterstore.storage.wal_recovery import list_files, read_file
+from fasterstore.storage.wal_recovery import read_file
 
 
 class LogEnd(NamedTuple):

@@ -19,8 +19,8 @@ from fasterstore.scrub.index_copies import CopyScrub
 from fasterstore.scrub.progress import Position
 from fasterstore.storage.datadir import DataDir
 from fasterstore.storage.disk import Disk
+from fasterstore.storage.wal import list_files
 from fasterstore.storage.wal_format import file_name
-from fasterstore.storage.wal_recovery import list_files
 from fasterstore.storage.witness import Witness
 
 LOOKS_MAX = 4

@@ -14,8 +14,8 @@ from fasterstore.scrub.progress import Counts, Position
 from fasterstore.storage import wal_format
 from fasterstore.storage.cold_reading import PIECE_BYTES, read_cold
 from fasterstore.storage.disk import Disk
+from fasterstore.storage.wal import list_files
 from fasterstore.storage.wal_format import FileHeader, FileWalk
-from fasterstore.storage.wal_recovery import list_files
 
 PHASE = "log"
 FRAMES = 256

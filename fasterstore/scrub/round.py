@@ -18,8 +18,8 @@ from fasterstore.scrub.records import RecordScrub
 from fasterstore.storage.datadir import DataDir
 from fasterstore.storage.disk import Disk
 from fasterstore.storage.quarantine import Quarantine
+from fasterstore.storage.wal import list_files
 from fasterstore.storage.wal_format import file_name
-from fasterstore.storage.wal_recovery import list_files
 
 VIEW_CACHE_KIB = 2048
 

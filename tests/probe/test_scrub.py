@@ -14,6 +14,7 @@ from fasterstore.storage.record import HEADER_BYTES
 from fasterstore.storage.segment import segment_name
 from tests.node import RunningNode
 from tests.probe.eventually import eventually
+from tests.storage_node import change
 from tools.client import Client
 
 pytestmark = pytest.mark.slow
@@ -125,6 +126,22 @@ def test_a_missing_segment_is_damage_of_what_lay_in_it_and_nothing_goes(node: Ru
     client.put(BUCKET, "large again", LARGE)
     assert client.get(BUCKET, "large").content == LARGE
     assert scrubbed(client)["damaged"] == 0
+
+
+def test_a_damaged_index_is_told_and_made_anew_by_the_next_start(node: RunningNode) -> None:
+    client = node.client()
+    usage = node.usage(BUCKET)
+    change(str(node.data_dir / "index" / "index.db"), "UPDATE usage SET value = CAST(x'00' || substr(value, 2) AS BLOB)")
+    assert scrubbed(client)["damaged"] == 1
+    ready = client.send("GET", "/readyz")
+    assert (ready.status_code, "the index is damaged" in ready.text) == (200, True)
+    assert node.metric("fasterstore_scrub_index_damaged") == 1
+    node.restart()
+    client = node.client()
+    assert client.send("GET", "/readyz").text == "ready\n"
+    assert node.usage(BUCKET) == usage
+    assert scrubbed(client)["damaged"] == 0
+    assert client.get(BUCKET, "large").content == LARGE
 
 
 def test_a_round_can_be_paused_and_an_unknown_order_is_refused(node: RunningNode) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from fasterstore.check.store import Progress
 from fasterstore.metadata import schema
 from fasterstore.metadata.index import IndexView
 from fasterstore.storage.datadir import KEYS_NAME, DataDir, read_datadir
@@ -22,7 +21,6 @@ from tests.node import RunningNode
 from tests.s3.test_multipart import PART_BYTES, Upload
 from tests.storage_node import change
 from tools import check, dump
-from tools.check import ProgressBar
 from tools.dump import _printable
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -148,6 +146,16 @@ def test_findings_end_with_1_and_what_is_derivable_can_be_repaired(stopped):
     assert RunningNode(stopped / "data", workers=0).start().restart().stop() == 0
 
 
+def test_a_damaged_index_is_marked_by_repair_and_made_anew_by_the_next_start(node, stopped):
+    change(index_of(stopped), "UPDATE objects SET value = CAST(x'00' || substr(value, 2) AS BLOB) WHERE key = x'6b65792033'")
+    assert run(stopped, "check").returncode == 1
+    marked = run(stopped, "check", "--repair")
+    assert (marked.returncode, "the next start builds it anew" in marked.stdout) == (1, True)
+    node.start()
+    assert node.client().get("box", "key 3").content == b"3," * 200
+    assert run(stopped, "check", "--full").returncode == 0
+
+
 def test_a_running_node_is_not_repaired(node, tmp_path):
     done = run(tmp_path, "check", "--repair")
     assert (done.returncode, done.stdout) == (2, "")
@@ -186,18 +194,12 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_progress_is_drawn_on_a_terminal_only(monkeypatch):
-    monkeypatch.setattr("tools.check._BAR_EVERY_SECS", 0.0)
-    terminal, pipe = Terminal(), io.StringIO()
-    for stream in (terminal, pipe):
-        bar = ProgressBar(stream)
-        bar.show(Progress("records", 1 << 20, 4 << 20))
-        bar.show(Progress("index rows", 17, 0))
-        bar.clear()
-    assert " 25% records, 1 MiB" in terminal.getvalue()
-    assert "17 index rows" in terminal.getvalue()
-    assert terminal.getvalue().endswith("\r\x1b[K")
-    assert pipe.getvalue() == ""
+@pytest.mark.parametrize(("stream", "drawn"), [(Terminal(), True), (io.StringIO(), False)])
+def test_progress_is_drawn_on_a_terminal_only(stopped, monkeypatch, stream, drawn):
+    monkeypatch.setattr("sys.stderr", stream)
+    assert check.main({"FS_DATA_DIR": str(stopped / "data")}, full=True, mend=False, as_json=True, data_dir=None) == 0
+    assert ("log [" in stream.getvalue()) is drawn
+    assert stream.getvalue().endswith("\r\x1b[K" if drawn else "")
 
 
 # ---- dump

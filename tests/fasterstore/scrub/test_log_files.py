@@ -5,8 +5,9 @@ import pytest
 from fasterstore.scrub.damage import What
 from fasterstore.scrub.log_files import LogScrub
 from fasterstore.scrub.progress import Position
+from fasterstore.storage.wal import list_files
 from fasterstore.storage.wal_format import file_name
-from fasterstore.storage.wal_recovery import list_files, recover
+from fasterstore.storage.wal_recovery import recover
 
 
 @pytest.fixture
