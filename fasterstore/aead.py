@@ -141,6 +141,9 @@ class SealedStream:
             chunks = self._chunks(first_chunk, plaintext_bytes)
         except InvariantError:
             raise DamagedRecord("the sealed bytes end inside a chunk") from None
+        if len(chunks) != count:
+            # A tag without its bytes would pass for a chunk of no bytes, unverified.
+            raise DamagedRecord("the sealed bytes end inside a chunk")
         for index, (chunk, start, size) in enumerate(chunks):
             position = index * SEALED_CHUNK_BYTES
             piece = view[position : position + size + TAG_BYTES]

@@ -150,3 +150,12 @@ def test_any_flipped_bit_and_any_missing_byte_is_damage(size):
         aead.open_whole(KEY, RECORD_ID, size, sealed + b"\0")
     with pytest.raises(DamagedRecord):
         aead.open_whole(KEY, RECORD_ID, size + 1, sealed)
+
+
+def test_a_tag_without_its_bytes_is_damage_and_no_chunk_of_no_bytes():
+    size = 2 * CHUNK_BYTES + 5
+    sealed = bytes(aead.seal_whole(b"k" * 32, b"i" * 16, b"x" * size))
+    stream = SealedStream(b"k" * 32, b"i" * 16, size)
+    for chunk, cut in ((2, sealed[-16:]), (2, bytes(16)), (1, bytes(16)), (0, sealed[: SEALED_CHUNK_BYTES + 16])):
+        with pytest.raises(DamagedRecord):
+            stream.open_chunks(chunk, cut)
