@@ -169,6 +169,11 @@ class Download(StreamedBody):
         self._mode = mode
         self._window = window
 
+    @property
+    def held_bytes(self) -> int:
+        """See StreamedBody: with `strict`, the window that is being sent and the next one."""
+        return 2 * WINDOW_BYTES if self._mode == "strict" else 0
+
     def regions(self) -> Iterator[FileRegion | bytes | memoryview]:
         """Pieces of the file, each verified before it is yielded; with `strict`, the verified bytes themselves.
 

@@ -229,6 +229,11 @@ class ManifestBody(StreamedBody):
         self._first = first
         self._pieces = pieces
 
+    @property
+    def held_bytes(self) -> int:
+        """See StreamedBody: what its first piece keeps, which stands for all."""
+        return self._first.held_bytes if isinstance(self._first, StreamedBody) else 0
+
     def regions(self) -> Iterator[Piece]:
         """See StreamedBody. Raises also FileNotFoundError, DamagedRow, S3Error: the manifest, or the index, went meanwhile."""
         return _joined(self._sent(as_regions=True))

@@ -70,9 +70,11 @@ class ResponseWriter:
             self._send_head(self._render(None))
         else:
             pieces = regions()
+            self._wire.kept_bytes = getattr(result, "held_bytes", 0)
             try:
                 self._send_stream(pieces, has_regions=True)
             finally:
+                self._wire.kept_bytes = 0
                 if (close := getattr(pieces, "close", None)) is not None:
                     close()  # now and not when a traceback lets go of it: it holds descriptors
 

@@ -11,7 +11,7 @@ from fasterstore.errors import DamagedRecord
 from fasterstore.model import BlobLocation
 from fasterstore.storage.open_segments import OpenSegment
 from web.read_ahead import read_ahead
-from web.sealed_source import SealedSource, open_sealed, window_end
+from web.sealed_source import WINDOW_BYTES, SealedSource, open_sealed, window_end
 from web.streamed_body import StreamedBody
 from web.worker import Worker
 
@@ -40,6 +40,11 @@ class SealedDownload(StreamedBody):
         self._window = window
         self._checked_end = checked_end
         self._end = end
+
+    @property
+    def held_bytes(self) -> int:
+        """See StreamedBody: the next window, as stored and decrypted."""
+        return 2 * WINDOW_BYTES
 
     def regions(self) -> Iterator[memoryview]:
         """Decrypted bytes. Raises: DamagedRecord (logged and counted), OSError: the connection must be reset."""

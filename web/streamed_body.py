@@ -13,6 +13,11 @@ class StreamedBody:
 
     __slots__ = ("finished",)
 
+    @property
+    def held_bytes(self) -> int:
+        """What it keeps in memory while a reader is waited for, beside the piece that is being sent: windows that were read ahead."""
+        return 0
+
     def __init__(self) -> None:
         self.finished: Callable[[], None] | None = None
 

@@ -153,7 +153,7 @@ class TlsWire(Wire):
     def send(self, data: bytes | bytearray | memoryview, flags: int = 0, held_bytes: int = 0) -> None:
         """See Wire. With MORE the end is kept back and leaves with what comes next."""
         view = memoryview(data)
-        held_bytes = held_bytes or buffer_bytes(data)
+        held_bytes = held_bytes or buffer_bytes(data) + self.kept_bytes
         for start in range(0, len(view), PIECE_BYTES):
             self._seal(view[start : start + PIECE_BYTES])
             if not flags & MORE or start + PIECE_BYTES < len(view):

@@ -15,6 +15,7 @@ from fasterstore.model import BlobRow
 from fasterstore.sealed_body import HEADER_BYTES, open_stream, plaintext_bytes_of
 from fasterstore.storage.record import CHUNK_BYTES as STORED_CHUNK_BYTES
 from web.download import open_blob
+from web.record_source import WINDOW_BYTES
 from web.streamed_body import StreamedBody
 from web.worker import Worker
 
@@ -64,6 +65,12 @@ class SealedDownload(StreamedBody):
         self._first: memoryview | None = None
         self._pieces = self._opened()
         self._first = next(self._pieces)
+
+    @property
+    def held_bytes(self) -> int:
+        """See StreamedBody: what is read to be opened, and what that keeps itself."""
+        below = self._sealed.held_bytes if isinstance(self._sealed, StreamedBody) else 0
+        return WINDOW_BYTES + below
 
     def regions(self) -> Iterator[bytes | memoryview]:
         """Byte strings only: what lies in the file is sealed. Once. Raises as every StreamedBody."""

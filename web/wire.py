@@ -56,7 +56,7 @@ class Wire:
 
     __slots__ = (
         "_counters", "_limits", "_rate_bytes", "_rate_waited_secs", "_read_bytes", "_read_waited_secs", "_undelivered_bytes",
-        "_waits_since", "deadline", "expired", "held_bytes", "peer", "phase", "socket", "woken",
+        "_waits_since", "deadline", "expired", "held_bytes", "kept_bytes", "peer", "phase", "socket", "woken",
     )  # fmt: skip
 
     def __init__(self, client: socket.socket, peer: tuple[str, int], limits: HttpLimits, counters: HttpCounters) -> None:
@@ -69,6 +69,8 @@ class Wire:
         self.expired = False
         self.woken = False
         self.held_bytes = 0
+        self.kept_bytes = 0
+        """What the present answer keeps in memory beside what is handed to `send`; set by who sends it."""
         self._rate_bytes = 0
         self._rate_waited_secs = 0.0
         self._read_bytes = 0
@@ -151,7 +153,7 @@ class Wire:
         Raises: PeerGone on a closed or reset connection, DeadlinePassed when nothing moved for too long.
         """
         self.phase = WRITE
-        self.held_bytes = held_bytes or buffer_bytes(data)
+        self.held_bytes = held_bytes or buffer_bytes(data) + self.kept_bytes
         self._undelivered_bytes = _UNKNOWN
         self.deadline = monotonic() + self._limits.progress_timeout_secs
         try:
@@ -219,7 +221,7 @@ class Wire:
         file_fd, offset, remaining = region
         socket_fd = self.socket.fileno()
         self.phase = WRITE
-        self.held_bytes = 0
+        self.held_bytes = self.kept_bytes
         self._undelivered_bytes = _UNKNOWN
         unbroken = 0
         waited = False

@@ -8,6 +8,7 @@ import gevent
 import pytest
 
 from web.server import HttpLimits
+from web.streamed_body import StreamedBody
 
 GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
 LARGE = 60_000_000
@@ -161,3 +162,22 @@ def test_who_goes_on_fast_enough_is_never_ended_for_memory(serve_http, connect_r
 
 def _as_dict(limits):
     return {name: getattr(limits, name) for name in type(limits).__dataclass_fields__}
+
+
+def test_what_an_answer_has_read_ahead_counts_too(serve_http, connect_raw):
+    class Ahead(StreamedBody):
+        held_bytes = 2_000_000
+
+        def regions(self):
+            while True:
+                yield bytes(100_000)
+
+    def answer(environ, start_response):
+        start_response("200 OK", [("Content-Length", str(10**10))])
+        return Ahead()
+
+    server = serve_http(answer, HttpLimits(**{**_as_dict(BUDGET), "slow_memory_bytes": 10_000_000}))
+    clients = open_all(connect_raw, server, 8, GET)
+    gevent.sleep(1.5)
+    assert (server.counters.slow_ended, server.counters.connections_open) == (4, 4)
+    assert len(clients) == 8
