@@ -4,14 +4,15 @@ For kept copies, pins and rebuilt indexes. Such a file is out of WAL mode and ha
 and moved as one file. Never used on a live index, except that `back_up` reads one through a connection of its own.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import apsw
 
 from fasterstore.errors import DamagedRow, VolumeSuspect
-from fasterstore.metadata import schema, upload_schema
+from fasterstore.metadata import schema
 from fasterstore.metadata.index import NoPageChecksums, open_connection
+from fasterstore.metadata.table_scan import TABLES, value_of
 from fasterstore.model import SegmentRow
 
 CACHE_KIB = 4096
@@ -27,34 +28,6 @@ class IndexFile(NamedTuple):
     log_start: int
 
 
-def _unpack_meta(name: str, value: bytes) -> None:
-    unpack = {
-        "identity": schema.unpack_identity,
-        "state": schema.unpack_state,
-        "damaged": schema.unpack_damaged,
-        "log_start": schema.unpack_log_start,
-    }.get(name)
-    if unpack is None:
-        raise DamagedRow(f"index table meta: a row {name!r} that nobody wrote")
-    unpack(value)
-
-
-_CHECKS: tuple[tuple[str, Callable[..., Any]], ...] = (
-    ("SELECT name, value FROM meta", _unpack_meta),
-    ("SELECT name, bucket_id, value FROM buckets", schema.unpack_bucket),
-    ("SELECT bucket_id, key, blob, value FROM objects", schema.unpack_object),
-    ("SELECT number, prefix, segment, value FROM blobs", schema.unpack_blob),
-    ("SELECT segment_id, value FROM segments", schema.unpack_segment),
-    ("SELECT bucket_id, value FROM usage", schema.unpack_usage),
-    ("SELECT bucket_id, key, number, changed_ms, value FROM uploads", upload_schema.unpack_upload),
-    ("SELECT manifest, part, value FROM parts", upload_schema.unpack_part),
-    ("SELECT number, value FROM manifests", upload_schema.unpack_manifest),
-    ("SELECT manifest, value FROM maps", upload_schema.unseal_map),
-    ("SELECT number, unused_ms, value FROM releases", upload_schema.unpack_release),
-)
-"""Every table: its columns, and what checks a row of them."""
-
-
 def is_damage(error: Exception) -> bool:
     """Whether an error of opening, reading or folding says that the index file is damaged, and not the medium, the log or the build."""
     if isinstance(error, apsw.IOError):
@@ -62,12 +35,21 @@ def is_damage(error: Exception) -> bool:
     return isinstance(error, DamagedRow | NoPageChecksums | apsw.CorruptError | apsw.NotADBError)
 
 
+def _open_to_read(path: str) -> apsw.Connection:
+    try:
+        return open_connection(path, apsw.SQLITE_OPEN_READONLY, CACHE_KIB)
+    except (apsw.Error, NoPageChecksums) as error:
+        if not is_damage(error):
+            raise
+        raise DamagedRow(f"{path}: {error}") from error
+
+
 def check_file(path: str) -> Iterator[int]:
     """Check every page and its place in the trees, then every row; yields how many rows are done, and once at the beginning.
 
     Raises DamagedRow: a page, a tree or a row is not what was written; VolumeSuspect, apsw.Error: it cannot be read at all.
     """
-    connection = open_connection(path, apsw.SQLITE_OPEN_READONLY, CACHE_KIB)
+    connection = _open_to_read(path)
     try:
         yield 0
         found = connection.execute("PRAGMA quick_check(1)").get
@@ -76,9 +58,9 @@ def check_file(path: str) -> Iterator[int]:
                 raise VolumeSuspect(f"{path}: {found}")
             raise DamagedRow(f"{path}: {' '.join(found.split())}")
         done = 0
-        for statement, unpack in _CHECKS:
-            for row in connection.execute(statement):
-                unpack(*row)
+        for table in TABLES:
+            for row in connection.execute(f"SELECT {', '.join(table.columns)} FROM {table.name}"):
+                value_of(table, row)
                 done += 1
                 if not done % ROWS_A_STEP:
                     yield done
@@ -93,7 +75,7 @@ def check_file(path: str) -> Iterator[int]:
 
 def describe_file(path: str) -> IndexFile:
     """What the file says of itself. Raises DamagedRow, UnsupportedFormat, apsw.Error."""
-    connection = open_connection(path, apsw.SQLITE_OPEN_READONLY, CACHE_KIB)
+    connection = _open_to_read(path)
     try:
         meta = dict(connection.execute("SELECT name, value FROM meta").fetchall())
         _version, index_uuid, log_uuid = schema.unpack_identity(meta["identity"])
@@ -109,7 +91,7 @@ def describe_file(path: str) -> IndexFile:
 
 def segments_of(path: str) -> list[SegmentRow]:
     """The segments whose files the index needs, in order of id: all but retired ones. Raises DamagedRow, apsw.Error."""
-    connection = open_connection(path, apsw.SQLITE_OPEN_READONLY, CACHE_KIB)
+    connection = _open_to_read(path)
     try:
         rows = connection.execute("SELECT segment_id, value FROM segments ORDER BY segment_id").fetchall()
         return [row for row in (schema.unpack_segment(*found) for found in rows) if not row.retired]

@@ -1,9 +1,11 @@
 """The start with an index that is lost or damaged: rebuilt from its copies and the log, or refused by name. Real actors, real files."""
 
+import gc
 import os
 import random
 from contextlib import suppress
 
+import apsw
 import pykka
 import pytest
 
@@ -12,12 +14,13 @@ from actors.snapshot_messages import ReadLogState
 from fasterstore.errors import DamagedLog, StorageFull, UnsupportedFormat
 from fasterstore.metadata import index_file
 from fasterstore.metadata import roll as rolling
+from fasterstore.metadata.index import load_cksumvfs
 from fasterstore.metadata.roll import roll
 from fasterstore.model import DeleteIntent
 from fasterstore.storage.index_mark import index_damage, mark_index_damaged
 from fasterstore.storage.kept_copies import list_copies
 from fasterstore.storage.memory_disk import MemoryDisk
-from tests.storage_node import Node, audit, dump, rows
+from tests.storage_node import FaultyVfs, Node, audit, dump, rows
 from tools.journal_start import places_of
 
 TABLES = ("buckets", "objects", "blobs", "usage")
@@ -163,6 +166,33 @@ def test_a_roll_leaves_the_space_that_the_node_needs(node):
     with pytest.raises(StorageFull):
         roll_to(node, keep_free_bytes=1 << 60)
     assert [copy for copy in copies(node) if copy.kind == "copy"] == []
+
+
+def test_a_full_disk_fails_a_roll_by_name_and_harms_nothing(node):
+    work(node, 1)
+    roll_to(node, now_ms=1)
+    work(node, 2)
+    roll_to(node, now_ms=2)
+    work(node, 3)
+    truth, kept = content(node), copies(node)
+    load_cksumvfs()
+    vfs = FaultyVfs()
+    try:
+        for log in (True, False):
+            vfs.refuse(apsw.FullError, log=log)
+            with pytest.raises(StorageFull):
+                roll_to(node, now_ms=3)
+            assert vfs.refused
+            assert kept[-1] in copies(node), "the other copy is as it was"
+            assert type(node.put(b"meanwhile", b"the node goes on")) is m.Stored
+    finally:
+        gc.collect()
+        vfs.unregister()
+    assert content(node)["objects"] != truth["objects"]
+    roll_to(node, now_ms=4)
+    assert [copy.kind for copy in copies(node)] == ["copy", "copy"]
+    found = dump(os.path.join(node.datadir.snapshots_dir, copies(node)[-1].name))
+    assert {table: found[table] for table in TABLES} == content(node)
 
 
 def test_with_no_copy_and_a_log_whose_start_is_gone_the_live_index_is_backed_up(node, monkeypatch):
