@@ -165,7 +165,7 @@ def test_the_journal_folder_stays_bounded_under_load_and_the_node_restarts_from_
     journal = node.data_dir / "journal"
     eventually(lambda: not (journal / f"{1:016x}.wal").exists(), "the first log file is removed", timeout_secs=120)
     eventually(lambda: len(list(journal.glob("*.wal"))) <= 2, "two log files at most", timeout_secs=120)
-    assert node.metric("fasterstore_wal_start_lsn") > 1
+    eventually(lambda: node.metric("fasterstore_wal_start_lsn") > 1, "the metric follows", timeout_secs=120)
     node.kill()
     node.start()
     assert node.client().get(BUCKET, f"copy {2 * COPIES + 3}").content == b"x"
