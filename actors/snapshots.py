@@ -17,7 +17,7 @@ from actors.directory import Directory
 from actors.messages import Refused
 from actors.runtime import Envelope, Event, GeventActor, offload, sleep, spawn
 from actors.snapshot_state import SnapshotState
-from fasterstore.errors import StorageFull, StoreError
+from fasterstore.errors import StorageFull, StoreError, Unavailable
 from fasterstore.metadata.pinning import Pinning, SegmentGone
 from fasterstore.metadata.roll import Places, Progress
 from fasterstore.storage import pins
@@ -266,6 +266,8 @@ class Snapshots(GeventActor):
     def _drain(self, steps: Iterator[Progress]) -> None:
         while (step := offload(next, steps, None)) is not None:
             self._tell(step)
+            if self._stopping:
+                raise Unavailable("the node stops")
 
     def _require_cap(self) -> None:
         folder = self._places.snapshots

@@ -12,6 +12,9 @@ from fasterstore import errors
 from fasterstore.errors import StorageFailure, StoreError, Unavailable
 from fasterstore.metadata.roll import Places, Progress
 
+_NOT_ITS_OWN = ("FS_", "AWS_", "MINIO_")
+"""Settings and secrets, of which it needs none."""
+
 
 class CopyProcess:
     """See the module. `keep_free_bytes` is what a roll leaves free on the disk."""
@@ -48,7 +51,10 @@ class CopyProcess:
         }  # fmt: skip
         failure: StoreError | None = None
         self._running = subprocess.Popen(
-            [sys.executable, "-m", "tools.roll_copy", what, json.dumps(order)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+            [sys.executable, "-m", "tools.roll_copy", what, json.dumps(order)],
+            env={name: value for name, value in os.environ.items() if not name.startswith(_NOT_ITS_OWN)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
         )
         try:
             assert self._running.stdout is not None

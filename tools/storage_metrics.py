@@ -19,6 +19,8 @@ class StorageMetrics:
         self._write_secs = Histogram()
         self._batch_requests = Histogram(SIZE_BOUNDS)
         self._fsync_secs = Histogram()
+        self.index_rebuilt = False
+        """Whether the last start rebuilt the index."""
         self.torn_bytes = 0
         """How much of an unacknowledged batch the last start set aside."""
 
@@ -34,6 +36,7 @@ class StorageMetrics:
             metric("fasterstore_wal_fsync_seconds", "histogram", "Time of a WAL fdatasync.", self._fsync_secs.samples({})),
             metric("fasterstore_journal_write_seconds", "histogram", "WAL frame, sync, index commit.", self._write_secs.samples({})),
             metric("fasterstore_journal_batch_requests", "histogram", "Requests in one batch.", self._batch_requests.samples({})),
+            metric("fasterstore_index_rebuilt", "gauge", "1 if the last start rebuilt the index.", [["", {}, float(self.index_rebuilt)]]),
             metric("fasterstore_wal_torn_bytes", "gauge", "Unacknowledged bytes that the start set aside.", [["", {}, self.torn_bytes]]),
         ]
         view = self._view()

@@ -117,6 +117,7 @@ class StorageProcess:
         except Exception as error:
             self._refuse_start(error)
         self._metrics.torn_bytes = self.actors.torn_bytes
+        self._metrics.index_rebuilt = bool(self.actors.rebuilt)
         if self.actors.torn_bytes:
             logger.warning("%d bytes of an unacknowledged batch were set aside in quarantine", self.actors.torn_bytes)
         self._view = IndexView(self._datadir.index_path)

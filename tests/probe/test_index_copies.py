@@ -82,6 +82,7 @@ def test_a_deleted_index_is_rebuilt_with_every_object(node: RunningNode) -> None
         path.unlink()
     node.start()
     assert "rebuilt from its copy and the log" in node.log()
+    assert node.metric("fasterstore_index_rebuilt") == 1
     check_all(node, ledger)
     node.client().put(BUCKET, "after", b"after")
 
