@@ -18,13 +18,14 @@ class Upload:
         self._client = client
         self._bucket = bucket
         self._key = key
-        self._id = ""
+        self.id = ""
+        """As the node named the upload; empty before `begin`."""
         self._etags: dict[int, str] = {}
 
     def begin(self) -> None:
         """CreateMultipartUpload."""
         answer = checked(self._client.request("POST", self._bucket, self._key, (("uploads", ""),)))
-        self._id = _text(answer, "UploadId")
+        self.id = _text(answer, "UploadId")
 
     def put(self, part: int, body: bytes) -> None:
         """UploadPart; the last of the same number counts."""
@@ -45,10 +46,10 @@ class Upload:
         """CompleteMultipartUpload with these parts; others that were sent are left out."""
         parts = "".join(f"<Part><PartNumber>{part}</PartNumber><ETag>{self._etags[part]}</ETag></Part>" for part in listed)
         body = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
-        checked(self._client.request("POST", self._bucket, self._key, (("uploadId", self._id),), None, body))
+        checked(self._client.request("POST", self._bucket, self._key, (("uploadId", self.id),), None, body))
 
     def _query(self, part: int) -> tuple[tuple[str, str], ...]:
-        return (("partNumber", str(part)), ("uploadId", self._id))
+        return (("partNumber", str(part)), ("uploadId", self.id))
 
 
 def checked(answer: requests.Response) -> requests.Response:
