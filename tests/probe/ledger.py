@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Key:
-    """`possible`: what it may hold now; `sent`: each value it was ever asked to hold, with its ETags; `pending`: a request is in flight."""
+    """`possible`: what it may hold now; `sent`: each value it was ever asked to hold, with its ETags; `pending`: a request is in flight;
+    `judged`: not known to be lost yet."""
 
     name: str
     possible: set[str | None] = field(default_factory=lambda: {None})
@@ -20,6 +21,7 @@ class Key:
     pending: bool = False
     settled: bool = True
     """No outcome of this key is unknown."""
+    judged: bool = True
 
 
 @dataclass(slots=True)
@@ -34,6 +36,10 @@ class Counts:
     unknown: int = 0
     reads: int = 0
     verified: int = 0
+    lost: int = 0
+    """Acknowledged, and afterwards another value or none was there, or no answer was to be had."""
+    wrong: int = 0
+    """Bytes that nobody has written there."""
 
 
 class Ledger:
@@ -79,14 +85,27 @@ class Ledger:
         value = None if etag is None else hashlib.md5(body).hexdigest()
         bare = "" if etag is None else etag.strip('"')
         if value is not None and value != bare and not (value in key.sent and "-" in bare):
+            self.counts.wrong += 1
             self.violations.append(f"{key.name}: a half-written value: {len(body)} bytes that are not those of ETag {bare}")
         elif value is not None and value not in key.sent:
+            self.counts.wrong += 1
             self.violations.append(f"{key.name}: holds {value}, which nobody has written there")
         elif value is not None and bare not in key.sent[value]:
             self.violations.append(f"{key.name}: holds {value} with the ETag {bare}, not one of {key.sent[value]}")
         elif exact and value not in key.possible:
             self.violations.append(f"{key.name}: holds {value}, acknowledged was {sorted(map(str, key.possible))}")
+            self._count_lost(key)
         return value
+
+    def unreadable(self, key: Key, error: Exception) -> None:
+        """No answer was to be had about a key, long after the store said that it is ready."""
+        self.violations.append(f"{key.name}: cannot be read after the restart: {error}")
+        self._count_lost(key)
+
+    def _count_lost(self, key: Key) -> None:
+        """Once: it is neither written nor judged any more."""
+        self.counts.lost += 1
+        key.settled, key.judged = False, False
 
     def settle(self, key: Key, value: str | None) -> None:
         """Every process that could still carry out an unknown request is gone, and the key was seen to hold `value`: so it stays."""

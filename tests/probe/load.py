@@ -10,12 +10,13 @@ import random
 import time
 from collections.abc import Callable, Iterable
 from functools import cache
+from typing import Protocol
 
 import gevent
 import requests
 from urllib3.exceptions import NewConnectionError
 
-from tests.node import ACCESS_KEY, SECRET_KEY, RunningNode
+from fasterstore.s3.signer import Credentials
 from tests.probe.ledger import Key, Ledger
 from tests.probe.upload import Upload, checked
 from tools.client import Client, ResponseError
@@ -36,10 +37,20 @@ _NOTHING_CHANGED = ("SlowDown", "XMinioStorageFull", "nothing was stored", "read
 _TWINS = [random.Random(f"twin {number}").randbytes(size) for number, size in enumerate((1, 700, 4096, 40_000, 65_536, 150_000, 400_000))]
 
 
+class Store(Protocol):
+    """Where the load goes."""
+
+    @property
+    def endpoint(self) -> str: ...
+
+    @property
+    def credentials(self) -> Credentials: ...
+
+
 class Load:
     """The writers of one round. `stop` ends them after their request in flight."""
 
-    def __init__(self, node: RunningNode, ledger: Ledger, seed: str) -> None:
+    def __init__(self, node: Store, ledger: Ledger, seed: str) -> None:
         self._node = node
         self._ledger = ledger
         self._stopping = False
@@ -162,14 +173,16 @@ class Load:
         return True
 
 
-def prepare(node: RunningNode, ledger: Ledger) -> None:
+def prepare(node: Store, ledger: Ledger) -> None:
     """Make the bucket, and in it the object of which parts are copied."""
     key, value = ledger.key(BASE_KEY), hashlib.md5(base_body()).hexdigest()
     with _client(node) as client:
-        client.create_bucket(BUCKET)
+        if BUCKET not in client.list_buckets():
+            client.create_bucket(BUCKET)
         ledger.begin(key, value)
         client.put(BUCKET, BASE_KEY, base_body())
         ledger.acknowledged(key, value)
+        key.settled = key.judged = True
 
 
 @cache
@@ -178,12 +191,12 @@ def base_body() -> bytes:
     return random.Random("base").randbytes(5 << 20)
 
 
-def verify(node: RunningNode, ledger: Ledger, keys: Iterable[Key], *, settle: bool) -> None:
+def verify(node: Store, ledger: Ledger, keys: Iterable[Key], *, settle: bool) -> None:
     """Read every key and judge it; each must be readable within seconds of the node being ready.
 
     `settle`: the storage process of every request has ended, so what an unknown outcome became stays so.
     """
-    queue = list(keys)
+    queue = [key for key in keys if key.judged]
 
     def reader() -> None:
         with _client(node) as client:
@@ -192,7 +205,7 @@ def verify(node: RunningNode, ledger: Ledger, keys: Iterable[Key], *, settle: bo
                 try:
                     etag, body = _fetch_patiently(client, key.name)
                 except (ResponseError, requests.RequestException) as error:
-                    ledger.violations.append(f"{key.name}: cannot be read after the restart: {error}")
+                    ledger.unreadable(key, error)
                     continue
                 value = ledger.judge(key, etag, body, exact=True)
                 ledger.counts.verified += 1
@@ -225,9 +238,10 @@ def _fetch_patiently(client: Client, key: str) -> tuple[str | None, bytes]:
         gevent.sleep(_PAUSE_SECS)
 
 
-def _client(node: RunningNode) -> Client:
+def _client(node: Store) -> Client:
     """Of the caller alone: a node that is killed closes the clients that it made, in the middle of their requests."""
-    return Client(node.endpoint, ACCESS_KEY, SECRET_KEY, timeout_secs=REQUEST_TIMEOUT_SECS)
+    access_key, secret_key, region = node.credentials
+    return Client(node.endpoint, access_key, secret_key, region=region, timeout_secs=REQUEST_TIMEOUT_SECS)
 
 
 def _body(dice: random.Random) -> bytes:

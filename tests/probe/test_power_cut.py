@@ -12,24 +12,28 @@ import pytest
 
 from fasterstore.storage.atomic_file import write_atomically
 from fasterstore.storage.disk import RealDisk
+from tests.faults.scale import FAULT_SCALE
 from tests.node import ROOT, RunningNode
 from tests.probe.loop_volume import volume
-from tests.probe.power_cuts import run_cuts
+from tests.probe.power_cuts import run_cuts, suspect_check
 
 PLANTED = f"{Path(__file__).parent / 'planted'}:{ROOT}"
 CI_CUTS = 8
-FAULT_CUTS = int(os.environ.get("FAULT_ROUNDS", "40")) // 4
+FAULT_CUTS = 12 * FAULT_SCALE
+"""On each of the two file systems."""
+FAULT_KILLS_AND_CUTS = 8 * FAULT_SCALE
 
 
-def _check(tmp_path: Path, kind: str, cuts: int, seed: str) -> None:
+def _check(tmp_path: Path, kind: str, cuts: int, seed: str, *, kill_first: bool = False) -> None:
     with volume(tmp_path, kind) as disk:
         node = RunningNode(disk.path, workers=2)
         try:
-            ledger = run_cuts(node, disk, cuts, seed)
+            ledger = run_cuts(node, disk, cuts, seed, kill_first=kill_first, after_cut=suspect_check(node))
         finally:
             node.kill()
         log = node.log()
-    print(f"\n{cuts} power cuts on {kind}: {ledger.counts}, {len(ledger.keys)} keys, {len(ledger.violations)} violations")
+    what = f"{cuts} times kill -9 and then a power cut" if kill_first else f"{cuts} power cuts"
+    print(f"\n{what} on {kind}: {ledger.counts}, {len(ledger.keys)} keys, {len(ledger.violations)} violations")
     assert not ledger.violations, "\n".join([*ledger.violations[:20], log[-4000:]])
     assert ledger.counts.acknowledged > 20 * cuts, "too little load to show anything"
     assert "defect in" not in log, "an actor was surprised by a failing volume"
@@ -47,17 +51,32 @@ def test_many_power_cuts_lose_nothing_acknowledged(kind: str, tmp_path: Path) ->
     _check(tmp_path, kind, FAULT_CUTS, os.urandom(4).hex())
 
 
+@pytest.mark.faults
+def test_what_was_served_after_kill_9_is_there_after_a_power_cut(tmp_path: Path) -> None:
+    """Also what was never acknowledged, if a reader has seen it."""
+    _check(tmp_path, "ext4", FAULT_KILLS_AND_CUTS, os.urandom(4).hex(), kill_first=True)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("bug", ["no_sync", "ack_before_sync"])
 def test_the_cuts_find_a_planted(bug: str, tmp_path: Path) -> None:
+    _find(bug, tmp_path, kill_first=False)
+
+
+@pytest.mark.faults
+def test_a_kill_before_the_cut_finds_a_planted_start_that_trusts_the_page_cache(tmp_path: Path) -> None:
+    _find("page_cache_served", tmp_path, kill_first=True)
+
+
+def _find(bug: str, tmp_path: Path, *, kill_first: bool) -> None:
     with volume(tmp_path, "ext4") as disk:
         node = RunningNode(disk.path, {"PYTHONPATH": PLANTED, "PLANTED_BUG": bug}, workers=2)
         try:
-            ledger = run_cuts(node, disk, CI_CUTS, bug, stop_at_first=True)
+            ledger = run_cuts(node, disk, CI_CUTS, bug, stop_at_first=True, kill_first=kill_first)
         finally:
             node.kill()
     print(f"\n{bug}: {ledger.violations[:2]}")
-    assert ledger.violations
+    assert ledger.counts.lost
 
 
 class _ForgetsNames(RealDisk):

@@ -10,6 +10,7 @@ PYTHONPATH and the fault's name in PLANTED_BUG; never part of the product.
     chatty, unblanked, failing
                        the node logs its secrets, blanked out or not, or a handler fails with them in its message (`leaky`)
     segment_reused     a new epoch appends from the start of the segments that the one before it filled
+    page_cache_served  what a kill left only in the page cache is served after the restart, and not synced before
 """
 
 import importlib.abc
@@ -126,6 +127,23 @@ def segment_reused(appender: Any) -> None:
     appender.SegmentAppender.add_ids, appender.SegmentAppender._create = add_ids, create
 
 
+def page_cache_served(recovery: Any) -> None:
+    """Take the log as it is read, and sync it no more."""
+
+    def settle(disk: Any, folder: str, path: str, content: bytes) -> int:
+        if not disk.exists(path):
+            return int(settled(disk, folder, path, content))
+        fd: int = disk.open(path)
+        disk.truncate(fd, len(content))
+        return fd
+
+    def sync(writer: Any) -> None:
+        writer.durable_lsn = writer.head_lsn
+
+    settled = recovery._settle
+    recovery._settle, recovery.WalWriter.sync = settle, sync
+
+
 _BUGS = {
     "no_sync": ("fasterstore.storage.disk", no_sync),
     "no_directory_sync": ("fasterstore.storage.disk", no_directory_sync),
@@ -138,6 +156,7 @@ _BUGS = {
     "lax_heads": ("web.connection", lax_reader.lax_heads),
     "lax_chunks": ("web.chunked_body", lax_reader.lax_chunks),
     "lax_aws_chunks": ("web.body", lax_reader.lax_aws_chunks),
+    "page_cache_served": ("fasterstore.storage.wal_recovery", page_cache_served),
 }
 
 if "PLANTED_BUG" in os.environ:
