@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line, run, print one row of a table; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--start", default="", help="the store's command line; our node if none is given")
-    parser.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="a variable of its environment, as often as needed")
+    parser.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="a variable for it, as often as needed")
     parser.add_argument("--ready", default="/", help="the path that answers 200 when it is ready")
     parser.add_argument("--name", default="fasterstore", help="what the row calls it")
     parser.add_argument("--cuts", type=int, default=20)

@@ -115,10 +115,11 @@ def open_datadir(disk: Disk, path: str, random_bytes: Callable[[int], bytes]) ->
     # A start that was killed behind a rename may have left names only in the page cache: from here on they are relied upon.
     disk.fsync_dir(path)
     document, number, node_id, log_uuid = _identify(disk, format_path)
-    if number < FORMAT:
-        write_atomically(disk, format_path, _json_bytes(document | {"format": FORMAT}))
     keys_path = os.path.join(path, KEYS_NAME)
     keys = read_key_file(disk, keys_path)
+    # Behind the keys: a data dir that is refused stays as it is.
+    if number < FORMAT:
+        write_atomically(disk, format_path, _json_bytes(document | {"format": FORMAT}))
     settle_previous(disk, keys_path, keys)
     return DataDir(path, node_id, log_uuid, keys)
 

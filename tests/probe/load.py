@@ -96,7 +96,7 @@ class Load:
         headers = {"x-amz-copy-source": f"/{BUCKET}/{source.name}"}
         if key is source:
             headers["x-amz-metadata-directive"] = "REPLACE"
-        etags = set(source.sent[value])
+        etags = source.sent[value] | {value}  # of a copy of parts S3 makes a new ETag, we keep the old one
         done = self._change(key, value, etags, lambda: checked(client.request("PUT", BUCKET, key.name, (), headers)))
         self._ledger.counts.copied += done
         return done

@@ -45,8 +45,8 @@ def run_cuts(
 ) -> Ledger:
     """Start the store on `volume` and cut the power `cuts` times; return what was found. It is dead afterwards.
 
-    `kill_first`: kill it under load, have it start and read everything back, and cut the power then: what it read was perhaps nowhere but in
-    the page cache. `after_cut` is called after each cut, with the number of the cut, while the processes still run.
+    `kill_first`: kill it under load, have it start and read everything back, and cut the power then: what it read was perhaps only in the
+    page cache. `after_cut` is called after each cut, with the number of the cut, while the processes still run.
     """
     ledger, dice = Ledger(), random.Random(seed)
     victim.start()

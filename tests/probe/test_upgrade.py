@@ -5,11 +5,13 @@ The fixtures are made by `tests/fixtures/make_datadir.py`, each by the last vers
 
 import hashlib
 import json
+import random
 import re
 import tarfile
 from pathlib import Path
 from xml.etree.ElementTree import fromstring
 
+import gevent
 import pytest
 
 from fasterstore.storage.datadir import FORMAT
@@ -19,6 +21,9 @@ from tools.client import Client, ResponseError
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 ARCHIVES = sorted(FIXTURES.glob("datadir-v*-*.tar.xz"))
 ENDS = ("killed", "stopped")
+KILLS = 6
+KILL_WITHIN_SECS = 0.7
+"""After the node listens; about as long as it takes to become ready."""
 
 pytestmark = pytest.mark.slow
 
@@ -125,6 +130,19 @@ def _keys(client: Client, bucket: str) -> list[str]:
 
 def _texts(document: bytes, name: str) -> list[str]:
     return [element.text or "" for element in fromstring(document).iter() if element.tag.rpartition("}")[2] == name]
+
+
+@pytest.mark.parametrize("archive", ARCHIVES, ids=lambda path: path.name.removesuffix(".tar.xz"))
+def test_an_upgrade_that_is_killed_again_and_again_loses_nothing(archive: Path, tmp_path: Path) -> None:
+    expected = unpack(archive, tmp_path / "data")
+    node = RunningNode(tmp_path / "data", {"FS_MULTIPART_TTL_SECS": str(3650 * 86_400)}, workers=1)
+    dice = random.Random(archive.name)
+    for _ in range(KILLS):
+        node.start(wait_ready=False)
+        gevent.sleep(dice.uniform(0, KILL_WITHIN_SECS))
+        node.kill()
+    with node.start():
+        compare(node.client(), expected)
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,15 @@ def test_format_1_becomes_format_2_when_it_is_opened_wherever_the_power_is_cut()
             assert state.contents(f"{PATH}/format.json") == (GOLDEN / "format_v2.json").read_bytes()
 
 
+def test_a_data_dir_of_format_1_that_is_refused_stays_one():
+    disk = made()
+    write(disk, "format.json", (GOLDEN / "format_v1.json").read_bytes())
+    write(disk, "keys.json", b'{"version":99}')
+    with pytest.raises(UnsupportedFormat, match="version 99"):
+        open_datadir(disk, PATH, os.urandom)
+    assert disk.contents(f"{PATH}/format.json") == (GOLDEN / "format_v1.json").read_bytes()
+
+
 def test_a_newer_format_is_refused_by_name():
     disk = made()
     document = json.loads(disk.contents(f"{PATH}/format.json"))
