@@ -131,6 +131,17 @@ class Agreement(RuleBasedStateMachine):
         self._model.sweep(self._now_ms() - MULTIPART_TTL_SECS * 1000)
         self._check_references()
 
+    def _compact(self) -> None:
+        """A round: what is unused is forgotten, what lies elsewhere now is read as before. It may find rot, and nothing but rot."""
+        error = self._engine.compact_and_wait()
+        assert not error, f"the round ended early: {error}"
+        self._model.forget_unused()
+        found = self._engine.damaged_blobs()
+        assert self._model.noticed <= found <= self._model.rotten, (self._model.noticed, found, self._model.rotten)
+        self._model.noticed = found
+        assert self._engine.blob_numbers() == {number for held in self._model.blobs.values() for number in held}
+        self._check_all()
+
     def _there(self) -> list[tuple[str, bytes]]:
         """Bucket and key of every object there is."""
         return sorted((name, key) for name, held in self._model.buckets.items() for key in held)

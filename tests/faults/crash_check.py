@@ -12,9 +12,11 @@ from typing import NamedTuple
 
 from actors import messages as m
 from fasterstore.errors import StoreError
+from fasterstore.model import SegmentId
 from fasterstore.storage.datadir import open_datadir
 from fasterstore.storage.memory_disk import SECTOR_BYTES, MemoryDisk
 from fasterstore.storage.record import record_bytes
+from fasterstore.storage.segment import segment_name
 from tests.faults.contents import OpenUpload, State, Version
 from tests.faults.engine import Clock, Engine, make_intent, split
 from tests.faults.reading import Found
@@ -25,6 +27,7 @@ from tests.faults.workload_requests import BUCKETS, KEYS, completion
 from tests.storage_node import audit
 
 WORKS_SHARE = 0.5
+COMPACTS_SHARE = 0.3
 
 
 class Crash(NamedTuple):
@@ -77,8 +80,13 @@ class CrashCheck:
             raise Violation(f"the log ends at LSN {lsn}, which nobody had asked for yet")
         state = self._timeline.state(lsn)
         _compare(engine, state)
+        back = [number for number in self._timeline.removed_at(lsn) if disk.exists(f"{STORE}/segments/{segment_name(SegmentId(number))}")]
+        if back:
+            raise Violation(f"files of segments {back} are there again, and the log says that they are gone")
         engine = self._again(disk, crash.index_files, engine)
         _compare(engine, state)
+        if self._rng.random() < COMPACTS_SHARE:
+            _compact(engine, state)
         if self._rng.random() < WORKS_SHARE:
             self._check_it_works(engine, state)
         engine.abandon()
@@ -140,6 +148,17 @@ class CrashCheck:
         if found is None or found.body != b"".join(upload.parts[part] for part in listed):
             raise Violation(f"upload {number} of {upload} became {found}")
         audit_or_violation(engine)
+
+
+def _compact(engine: Engine, state: State) -> None:
+    """Give back what can be; the same is there afterwards, and no file that nothing is in. Raises Violation."""
+    error = engine.compact_and_wait()
+    if error:
+        raise Violation(f"compaction after the restart ended early: {error}")
+    _compare(engine, state)
+    empty = [row for row in engine.view.segments() if row.retired or (row.sealed and not row.live_bytes)]
+    if empty:
+        raise Violation(f"segments that hold nothing are still there after a round: {empty}")
 
 
 def _store(engine: Engine, bucket: str, key: bytes, body: bytes) -> None:

@@ -18,9 +18,12 @@ from unittest.mock import patch
 from blake3 import blake3
 
 import actors.metadata_journal
+from actors import compaction_round, space_messages
 from actors import messages as m
+from actors.compactor import CompactionPlan
 from actors.directory import Directory
 from actors.runtime import Envelope, GeventRef, Reply, sleep
+from fasterstore import compaction
 from fasterstore.metadata import judge_uploads
 from fasterstore.metadata.index import IndexView
 from fasterstore.model import BlobNumber, DeleteIntent, PutIntent
@@ -44,6 +47,13 @@ MULTIPART_TTL_SECS = 1000
 SWEEP_TURNS = 1000
 SMALL_STEPS = {"RELEASE_PARTS": 2, "RELEASE_LOOK_AT": 3, "EXPIRE_UPLOADS": 2}
 """So that what is let go takes several entries."""
+COMPACTION_STEPS = {
+    "GROUP_BYTES": 2 << 10, "GROUP_BLOBS": 3, "CRUMBS_MIN": 4, "YOUNG_SEGMENTS": 1, "PUNCH_BYTES_MIN": 4 << 10,
+}  # fmt: skip
+"""So that a round has many steps, of each kind some."""
+ON_DEMAND = CompactionPlan(interval_secs=0, read_grace_secs=0, disk_share=1.0, min_free_bytes=0, segment_target_bytes=SEGMENT_TARGET_BYTES)
+
+NOISY = ("actors.mailbox", "actors.runtime", "fasterstore.segments", "fasterstore.journal", "fasterstore.compactor")
 
 Clock = Callable[[], int]
 
@@ -107,6 +117,7 @@ class Engine(Reading):
             fatal=_fatal,
             now_ms=now_ms,
             random_bytes=random_bytes,
+            compaction=ON_DEMAND,
         )
         with patch.object(storage_actors, "recover", self._recover):
             for _progress in self._actors.start():
@@ -140,27 +151,24 @@ class Engine(Reading):
         self._ended = True
         self._close_readers()
         refs = list(reversed(self._actors._refs))
-        actors = [ref._actor_weakref() for ref in refs]
+        compactor, writer, journal = (ref._actor_weakref() for ref in refs)
         for ref in refs:
             ref.kill()
-        for actor in actors:
-            for name in ("_ticker", "_finisher"):
-                if getattr(actor, name, None) is not None:
-                    getattr(actor, name).kill()
-            for name in ("_thread", "_finish_thread"):
-                if hasattr(actor, name):
-                    getattr(actor, name).close()
-        for actor in actors:
-            if hasattr(actor, "_view"):
-                actor._segments.forget_all()
-                actor._view.close()
-                appender = actor._appender
-                for segment in (appender._small, *appender._large.values(), *appender._retired):
-                    if segment is not None and segment.fd >= 0:
-                        self.disk.close(segment.fd)
-            else:
-                actor._journal.close()
-                actor._journal._witness.close()
+        for greenlet in (compactor._watcher, compactor._running, journal._ticker, writer._finisher, *writer._regions._jobs):
+            if greenlet is not None:
+                greenlet.kill()
+        for thread in (compactor._thread, writer._thread, writer._finish_thread, writer._regions._thread, journal._thread):
+            thread.close()
+        compactor._segments.forget_all()
+        compactor._view.close()
+        writer._segments.forget_all()
+        writer._view.close()
+        appender = writer._appender
+        for segment in (*appender.active(), *appender._retired):
+            if segment.fd >= 0:
+                self.disk.close(segment.fd)
+        journal._journal.close()
+        journal._journal._witness.close()
 
     def _close_readers(self) -> None:
         self.segments.forget_all()
@@ -222,6 +230,23 @@ class Engine(Reading):
         checkpointed: m.Checkpointed = self.change(m.Checkpoint()).get()
         return checkpointed
 
+    def compact(self) -> None:
+        """A round of the compactor begins, if none is under way."""
+        self._directory.get("compactor").tell(space_messages.CompactionDue())
+        sleep(0)
+
+    def compact_and_wait(self) -> str:
+        """A round without regard to age, from its beginning to its end; returns why it ended early, empty if it did not."""
+        compactor = self._directory.get("compactor")
+        assert isinstance(compactor, GeventRef)
+        actor = compactor._actor_weakref()
+        while actor._running is not None:
+            sleep(0.0005)
+        compactor.ask(space_messages.CompactNow())
+        while actor._running is not None:
+            sleep(0.0005)
+        return str(actor.state.last_round["error"])
+
     def tick(self) -> None:
         """One second has passed."""
         self._directory.get("metadata-journal").tell(m.Tick())
@@ -275,9 +300,14 @@ def scratch_folder() -> Iterator[str]:
 @contextmanager
 def laboratory() -> Iterator[None]:
     """The journal's own clock stands still, so that a run is told by its seed; `Engine.tick` moves it. Killed actors log nothing."""
-    loggers = [logging.getLogger(name) for name in ("actors.mailbox", "actors.runtime", "fasterstore.segments", "fasterstore.journal")]
+    loggers = [logging.getLogger(name) for name in NOISY]
     levels = [logger.level for logger in loggers]
-    with patch.object(actors.metadata_journal, "TICK_SECS", 1e6), patch.multiple(judge_uploads, **SMALL_STEPS):
+    with (
+        patch.object(actors.metadata_journal, "TICK_SECS", 1e6),
+        patch.multiple(judge_uploads, **SMALL_STEPS),
+        patch.multiple(compaction, **COMPACTION_STEPS),
+        patch.object(compaction_round, "FORGET_BLOBS", 3),
+    ):
         for logger in loggers:
             logger.setLevel(logging.CRITICAL)
         try:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from actors import messages as m
+from actors.runtime import sleep
 from fasterstore.model import SMALL_BODY_MAX_BYTES
 from fasterstore.storage.record import record_bytes
 from tests.faults.agreement import buckets, choices, condition_draws, etags, keys, no_conditions, pick
@@ -158,6 +159,19 @@ class EngineAgainstModel(CopyRules, UploadRules):
     def more_than_half_of_an_uploads_time_passes(self) -> None:
         self._now_ms.ahead_ms += MULTIPART_TTL_SECS * 600
         self._sweep()
+
+    @rule()
+    def compact(self) -> None:
+        self._compact()
+
+    @rule(turns=st.integers(0, 12))
+    def kill_while_it_compacts(self, turns: int) -> None:
+        self._engine.compact()
+        for _ in range(turns):
+            sleep(0.0003)
+        self._engine.abandon()
+        self._engine = self._start()
+        self._compact()
 
     @rule()
     def kill_while_it_sweeps(self) -> None:

@@ -49,7 +49,7 @@ class Conditions(NamedTuple):
 
 @dataclass
 class Model:
-    """Buckets, uploads and blobs. Nothing forgets a blob yet, so a number once given stays a dedup target."""
+    """Buckets, uploads and blobs. A blob that nothing uses stays a dedup target until `forget_unused`."""
 
     buckets: dict[str, dict[bytes, Expected]] = field(default_factory=dict)
     settings: dict[str, dict[str, bytes]] = field(default_factory=dict)
@@ -230,6 +230,17 @@ class Model:
         self.last_blob += 1
         self.blobs.setdefault(body, []).append(self.last_blob)
         return self.last_blob
+
+    def forget_unused(self) -> None:
+        """What a round of compaction begins with."""
+        uses = self.uses()
+        for body in list(self.blobs):
+            kept = [number for number in self.blobs[body] if uses[number]]
+            self.rotten.difference_update(set(self.blobs[body]) - set(kept))
+            self.blobs[body] = kept
+            if not kept:
+                del self.blobs[body]
+        self.noticed &= self.rotten
 
     def uses(self) -> Counter[int]:
         """How many objects and slices of parts use each blob."""

@@ -155,7 +155,7 @@ def log_frames_are_not_verified() -> Iterator[DiskClass]:
         yield SharedMemoryDisk
 
 
-def _replaying(broken: Callable[[], Any]) -> AbstractContextManager[Any]:
+def in_a_replay(broken: Callable[[], Any]) -> AbstractContextManager[Any]:
     """Break this, but only in a replay."""
     replay = Journal.replay
 
@@ -168,7 +168,7 @@ def _replaying(broken: Callable[[], Any]) -> AbstractContextManager[Any]:
 
 @contextmanager
 def copies_of_manifests_are_not_counted_in_a_replay() -> Iterator[DiskClass]:
-    with _replaying(lambda: patch.object(fold, "use_manifest", lambda *_: None)):
+    with in_a_replay(lambda: patch.object(fold, "use_manifest", lambda *_: None)):
         yield SharedMemoryDisk
 
 
@@ -176,7 +176,7 @@ def copies_of_manifests_are_not_counted_in_a_replay() -> Iterator[DiskClass]:
 def completions_replay_as_if_nothing_had_been_left_out() -> Iterator[DiskClass]:
     apply = fold._APPLY[UploadCompleted]
     rules = {UploadCompleted: lambda index, lsn, entry: apply(index, lsn, entry._replace(drops_parts=False))}
-    with _replaying(lambda: patch.dict(fold._APPLY, rules)):
+    with in_a_replay(lambda: patch.dict(fold._APPLY, rules)):
         yield SharedMemoryDisk
 
 
@@ -234,7 +234,7 @@ def the_log_is_not_written() -> Iterator[DiskClass]:
 
 @contextmanager
 def a_delete_is_not_replayed() -> Iterator[DiskClass]:
-    with _replaying(lambda: patch.dict(fold._APPLY, {ObjectDeleted: lambda *_: None})):
+    with in_a_replay(lambda: patch.dict(fold._APPLY, {ObjectDeleted: lambda *_: None})):
         yield SharedMemoryDisk
 
 

@@ -69,8 +69,18 @@ class Reading:
 
     def references(self) -> dict[int, int]:
         """By number, of each blob that has any."""
-        rows = [schema.unpack_blob(*row) for row in self.view._rows("SELECT number, prefix, segment, value FROM blobs")]
-        return {row.number: row.refs for row in rows if row.refs}
+        return {row.number: row.refs for row in self._blob_rows() if row.refs}
+
+    def blob_numbers(self) -> set[int]:
+        """All blobs that there are, used or not."""
+        return {row.number for row in self._blob_rows()}
+
+    def damaged_blobs(self) -> set[int]:
+        """Those that are marked as damaged."""
+        return {row.number for row in self._blob_rows() if row.damaged}
+
+    def _blob_rows(self) -> list[BlobRow]:
+        return [schema.unpack_blob(*row) for row in self.view._rows("SELECT number, prefix, segment, value FROM blobs")]
 
     def rot(self, blob: BlobRow, place: int, bit: int) -> None:
         """Flip one bit of the blob's record, at `place` of its bytes."""

@@ -9,6 +9,7 @@ import pytest
 
 from tests.faults.chain import judge_chain
 from tests.faults.planted import BUGS, Bug
+from tests.faults.planted_space import SPACE_BUGS
 from tests.faults.violation import Violation
 
 CHAINS = 4
@@ -32,7 +33,7 @@ def test_every_acknowledged_write_and_nothing_half_done_survives_many_more_power
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.__name__)
+@pytest.mark.parametrize("bug", BUGS + SPACE_BUGS, ids=lambda bug: bug.__name__)
 def test_a_planted_bug_is_found(bug: Bug) -> None:
     with bug() as disk_class, pytest.raises(Violation):
         for seed in range(TRIES_TO_FIND_A_BUG):

@@ -11,6 +11,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from tests.faults.machine import EngineAgainstModel
 from tests.faults.planted import MODEL_BUGS, Bug
+from tests.faults.planted_space import SPACE_MODEL_BUGS
 from tests.faults.violation import Violation
 
 ROUNDS = int(os.environ.get("CRASH_ROUNDS", "1"))
@@ -44,7 +45,7 @@ def test_the_engine_answers_as_the_model_does_for_long(number: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("bug", MODEL_BUGS, ids=lambda bug: bug.__name__)
+@pytest.mark.parametrize("bug", MODEL_BUGS + SPACE_MODEL_BUGS, ids=lambda bug: bug.__name__)
 def test_a_planted_bug_is_found(bug: Bug) -> None:
     with bug(), pytest.raises(Violation):
         for number in range(SEEDS_TO_FIND_A_BUG):

@@ -8,6 +8,7 @@ import bisect
 from dataclasses import dataclass, field
 
 from fasterstore.metadata.entries import BucketCreated, EpochStarted, UploadAborted, decode
+from fasterstore.metadata.space_entries import SegmentRemoved
 from fasterstore.storage.disk import Disk
 from fasterstore.storage.wal_recovery import read_from
 from tests.faults.contents import EMPTY, State, after
@@ -25,6 +26,8 @@ class Timeline:
     """(op count at the reply, LSN it promised), both rising."""
     sent_at: list[int] = field(default_factory=lambda: [0])
     """By LSN as `states`: before that op count nobody had asked for it."""
+    removed: list[frozenset[int]] = field(default_factory=lambda: [frozenset()])
+    """By LSN as `states`: the segments of which the log says that their files are gone."""
 
     @property
     def head_lsn(self) -> int:
@@ -44,7 +47,11 @@ class Timeline:
 
     def cut(self, lsn: int) -> "Timeline":
         """A new timeline that begins with the contents after `lsn`."""
-        return Timeline(lsn, [self.state(lsn)])
+        return Timeline(lsn, [self.state(lsn)], removed=[self.removed_at(lsn)])
+
+    def removed_at(self, lsn: int) -> frozenset[int]:
+        """The segments whose files must be gone after `lsn`."""
+        return self.removed[lsn - self.base_lsn]
 
     def extend(self, disk: Disk, journal_dir: str, requests: list[Request]) -> None:
         """Read the log above head_lsn and match it with what was asked and answered. Raises Violation."""
@@ -67,6 +74,8 @@ class Timeline:
             if request is not None and request.outcome.acknowledged_at is not None:
                 marks.append((request.outcome.acknowledged_at, lsn))
             self.states.append(after(self.states[-1], lsn, entry, request))
+            gone = self.removed[-1]
+            self.removed.append(gone | {entry.segment_id} if isinstance(entry, SegmentRemoved) else gone)
             self.sent_at.append(max(self.sent_at[-1], request.sent_at if request else 0))
         lost = [*by_lsn.values(), *(request for queue in waiting.values() for request in queue if request.succeeded())]
         if lost:

@@ -1,4 +1,5 @@
-"""A random run of the engine on a disk that records: groups of requests at once, restarts, checkpoints, workers that outlive storage.
+"""A random run of the engine on a disk that records: groups of requests at once, restarts, checkpoints, compaction, workers that
+outlive storage.
 
 Owns the run until `finish`; afterwards `disk`, `timeline` and `indexes` say what a power cut at any moment may leave.
 """
@@ -69,8 +70,12 @@ class Workload:
                 self._engine.checkpoint()
                 self._synced_log = log_header(get_index(self._index_path))
                 self.indexes.append(self._copy_index())
-            elif fate < 0.6:
+            elif fate < 0.5:
                 self._engine.tick()
+            elif fate < 0.72:
+                self._engine.compact()
+            elif fate < 0.78:
+                self._engine.compact_and_wait()
 
     def finish(self) -> None:
         """End by a kill, then see what became of each request. Raises Violation."""
