@@ -22,6 +22,8 @@ class Key:
     settled: bool = True
     """No outcome of this key is unknown."""
     judged: bool = True
+    acknowledged_at: float = 0.0
+    """When the last acknowledged request was sent, in Unix seconds, where whoever sends keeps that."""
 
 
 @dataclass(slots=True)

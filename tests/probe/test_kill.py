@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.node import ROOT, RunningNode
+from tests.node import RunningNode
 from tests.probe.kill_rounds import run_rounds
+from tests.probe.planting import planted
 
-PLANTED = f"{Path(__file__).parent / 'planted'}:{ROOT}"
 SETTINGS = {"FS_READ_GRACE_SECS": "1"}
 """Parts that nothing uses go while the rounds are on."""
 CI_ROUNDS = 30
@@ -44,7 +44,7 @@ def test_many_rounds_of_kill_9_lose_nothing_acknowledged(workers: int, tmp_path:
 @pytest.mark.slow
 @pytest.mark.parametrize("bug", ["ack_before_write", "segment_reused"])
 def test_the_rounds_find_a_planted(bug: str, tmp_path: Path) -> None:
-    node = RunningNode(tmp_path / "data", {"PYTHONPATH": PLANTED, "PLANTED_BUG": bug}, workers=2)
+    node = RunningNode(tmp_path / "data", planted(bug), workers=2)
     try:
         node.start()
         ledger, killed = run_rounds(node, CI_ROUNDS, bug, stop_at_first=True)

@@ -13,11 +13,11 @@ import pytest
 from fasterstore.storage.atomic_file import write_atomically
 from fasterstore.storage.disk import RealDisk
 from tests.faults.scale import FAULT_SCALE
-from tests.node import ROOT, RunningNode
+from tests.node import RunningNode
 from tests.probe.loop_volume import volume
+from tests.probe.planting import planted
 from tests.probe.power_cuts import run_cuts, suspect_check
 
-PLANTED = f"{Path(__file__).parent / 'planted'}:{ROOT}"
 CI_CUTS = 8
 FAULT_CUTS = 12 * FAULT_SCALE
 """On each of the two file systems."""
@@ -70,7 +70,7 @@ def test_a_kill_before_the_cut_finds_a_planted_start_that_trusts_the_page_cache(
 
 def _find(bug: str, tmp_path: Path, *, kill_first: bool) -> None:
     with volume(tmp_path, "ext4") as disk:
-        node = RunningNode(disk.path, {"PYTHONPATH": PLANTED, "PLANTED_BUG": bug}, workers=2)
+        node = RunningNode(disk.path, planted(bug), workers=2)
         try:
             ledger = run_cuts(node, disk, CI_CUTS, bug, stop_at_first=True, kill_first=kill_first)
         finally:

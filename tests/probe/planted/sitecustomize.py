@@ -10,6 +10,7 @@ PYTHONPATH and the fault's name in PLANTED_BUG; never part of the product.
     chatty, unblanked, failing
                        the node logs its secrets, blanked out or not, or a handler fails with them in its message (`leaky`)
     segment_reused     a new epoch appends from the start of the segments that the one before it filled
+    failed_sync_retried  a sync that failed is tried again, and believed when it succeeds
     page_cache_served  what a kill left only in the page cache is served after the restart, and not synced before
 """
 
@@ -127,6 +128,18 @@ def segment_reused(appender: Any) -> None:
     appender.SegmentAppender.add_ids, appender.SegmentAppender._create = add_ids, create
 
 
+def failed_sync_retried(disk: Any) -> None:
+    """As if the first failure had been a hiccup: the pages are marked clean by then, and the second sync has nothing to do."""
+
+    def again(self: Any, fd: int, original: Any = disk.RealDisk.fdatasync) -> None:
+        try:
+            original(self, fd)
+        except OSError:
+            original(self, fd)
+
+    disk.RealDisk.fdatasync = again
+
+
 def page_cache_served(recovery: Any) -> None:
     """Take the log as it is read, and sync it no more."""
 
@@ -156,6 +169,7 @@ _BUGS = {
     "lax_heads": ("web.connection", lax_reader.lax_heads),
     "lax_chunks": ("web.chunked_body", lax_reader.lax_chunks),
     "lax_aws_chunks": ("web.body", lax_reader.lax_aws_chunks),
+    "failed_sync_retried": ("fasterstore.storage.disk", failed_sync_retried),
     "page_cache_served": ("fasterstore.storage.wal_recovery", page_cache_served),
 }
 
