@@ -37,6 +37,7 @@ class IndexWriter:
 
         Raises UnsupportedFormat for another log's index or a newer schema, DamagedRow, apsw.Error.
         """
+        _complete_last_page(path)
         self._connection = open_connection(path, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE, WRITER_CACHE_KIB)
         try:
             self._start(path, log_uuid, random_bytes)
@@ -302,3 +303,17 @@ class IndexWriter:
             value = self._execute("SELECT value FROM usage WHERE bucket_id = ?", (bucket_id,)).get
             held = (0, 0) if value is None else schema.unpack_usage(bucket_id, value)
         self._usage[bucket_id] = (held[0] + objects, held[1] + size_bytes)
+
+
+def _complete_last_page(path: str) -> None:
+    """Make the file end with a whole page, before anybody has it open.
+
+    SQLite reads a page that is cut off as if zeros followed, and its checksum is not looked at: rows of it would be missing without
+    an error. Filled up, its checksum is wrong. Where a checkpoint was cut short, SQLite's own log still has the page.
+    """
+    try:
+        size_bytes = os.stat(path).st_size
+    except FileNotFoundError:
+        return
+    if size_bytes % PAGE_BYTES:
+        os.truncate(path, size_bytes + PAGE_BYTES - size_bytes % PAGE_BYTES)

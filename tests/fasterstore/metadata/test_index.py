@@ -176,6 +176,37 @@ def test_a_flipped_byte_in_the_file_is_an_error_and_never_an_answer(index, path,
                     os.unlink(copy + suffix)
 
 
+def test_a_file_that_was_cut_off_within_a_page_is_an_error_and_never_an_answer(path, tmp_path):
+    index = IndexWriter(path, LOG)
+    index.begin()
+    index.put_bucket(BUCKET)
+    keys = [b"%05d" % number for number in range(200)]
+    for key in keys:
+        index.put_object(5, key, OBJECT._replace(blob=0, size_bytes=0))
+    index.flush()
+    index.commit()
+    settle(index, path)
+    os.unlink(path + "-wal")
+    data = (tmp_path / "index.db").read_bytes()
+    refused = 0
+    for length in range(len(data) - 100, 0, -1111):
+        copy = tmp_path / f"copy-{length}.db"
+        copy.write_bytes(data[:length])
+        try:
+            IndexWriter(str(copy), LOG).close()
+            view = IndexView(str(copy))
+        except (StoreError, SqliteError):
+            refused += 1
+            continue
+        for key in keys:
+            try:
+                assert view.locate("b", key).object is not None, f"{key} is missing from a file of {length} bytes"
+            except StoreError:
+                refused += 1
+        view.close()
+    assert refused > 100
+
+
 @pytest.mark.parametrize(
     ("table", "read"),
     [
