@@ -7,6 +7,8 @@
     index/ journal/ segments/ snapshots/ quarantine/        mode 0700
     restore/ restore.json                                   a restore in place that was cut short (`restore_switch`)
 
+Both JSON files carry a checksum (fasterstore.storage.atomic_file).
+
 First start: the root, the folders, keys.json, format.json, in that order, each synced with its folder before the next. So
 `format.json` is the commit point: without it nothing was ever stored here, and a start that was cut short is taken up where it
 ended; with it, everything before it must be there. A missing piece is refused, never made anew: a new blob key would make
@@ -21,13 +23,12 @@ Owns those two files and the locks' names. It never deletes anything but its own
 import contextlib
 import errno
 import fcntl
-import json
 import os
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from fasterstore.errors import StoreError, UnsupportedFormat
-from fasterstore.storage.atomic_file import read_json, write_atomically
+from fasterstore.storage.atomic_file import json_bytes, read_json, write_atomically
 from fasterstore.storage.disk import FILE_MODE, FOLDER_MODE, Disk
 from fasterstore.storage.key_file import KEY_BYTES, KeyFile, read_key_file, render, settle_previous
 from fasterstore.storage.restore_switch import finish_restore
@@ -119,7 +120,7 @@ def open_datadir(disk: Disk, path: str, random_bytes: Callable[[int], bytes]) ->
     keys = read_key_file(disk, keys_path)
     # Behind the keys: a data dir that is refused stays as it is.
     if number < FORMAT:
-        write_atomically(disk, format_path, _json_bytes(document | {"format": FORMAT}))
+        write_atomically(disk, format_path, json_bytes(document | {"format": FORMAT}))
     settle_previous(disk, keys_path, keys)
     return DataDir(path, node_id, log_uuid, keys)
 
@@ -201,7 +202,7 @@ def _create(disk: Disk, path: str, random_bytes: Callable[[int], bytes]) -> None
         read_key_file(disk, keys_path)
         disk.fsync_dir(path)
     document = {"format": FORMAT, "node_id": random_bytes(UUID_BYTES).hex(), "log_uuid": random_bytes(UUID_BYTES).hex()}
-    write_atomically(disk, os.path.join(path, FORMAT_NAME), _json_bytes(document))
+    write_atomically(disk, os.path.join(path, FORMAT_NAME), json_bytes(document))
 
 
 def _make_root(disk: Disk, path: str) -> None:
@@ -221,7 +222,3 @@ def _make_folders(disk: Disk, path: str, names: tuple[str, ...]) -> None:
         folder = os.path.join(path, name)
         if not disk.exists(folder):
             disk.mkdir(folder)
-
-
-def _json_bytes(document: dict[str, Any]) -> bytes:
-    return (json.dumps(document, indent=2) + "\n").encode("ascii")

@@ -13,6 +13,8 @@ Version 2, once there is a master key:
 64 bytes; `fasterstore.keyring` says how). An id names a master key and tells nothing of it: the first 8 bytes of
 HMAC-SHA256(master key, "FasterStore master key id"). `all_sealed`: encryption was on before the first record was written.
 
+Either has a checksum beside its fields (`fasterstore.storage.atomic_file`).
+
 `keys.json` is replaced as a whole (temp, fsync, rename, fsync of the folder). `keys.json.previous` holds what was there before, unless
 that would keep alive what is to go: the unwrapped key when encryption is turned on, a master key that is dropped. Then it holds the new.
 
@@ -23,11 +25,10 @@ import base64
 import binascii
 import hashlib
 import hmac
-import json
 from typing import Any, NamedTuple
 
 from fasterstore.errors import StoreError, UnsupportedFormat
-from fasterstore.storage.atomic_file import read_json, write_atomically
+from fasterstore.storage.atomic_file import json_bytes, read_json, write_atomically
 from fasterstore.storage.disk import Disk
 
 PLAIN_VERSION = 1
@@ -129,7 +130,7 @@ def settle_previous(disk: Disk, path: str, keys: KeyFile) -> None:
 def render(keys: KeyFile) -> bytes:
     """keys.json's bytes."""
     if not keys.wrapped:
-        return _json_bytes({"version": PLAIN_VERSION, "blob_id_key": _text(keys.blob_id_key)})
+        return json_bytes({"version": PLAIN_VERSION, "blob_id_key": _text(keys.blob_id_key)})
     entries = [
         {
             "id": wrapped.master_id,
@@ -138,7 +139,7 @@ def render(keys: KeyFile) -> bytes:
         }
         for wrapped in keys.wrapped
     ]
-    return _json_bytes({"version": WRAPPED_VERSION, "all_sealed": keys.all_sealed, "epochs": list(keys.epochs), "master_keys": entries})
+    return json_bytes({"version": WRAPPED_VERSION, "all_sealed": keys.all_sealed, "epochs": list(keys.epochs), "master_keys": entries})
 
 
 def _wrapped(document: dict[str, Any]) -> KeyFile:
@@ -185,7 +186,3 @@ def _key(text: str, length: int) -> bytes:
 
 def _text(key: bytes) -> str:
     return base64.b64encode(key).decode("ascii")
-
-
-def _json_bytes(document: dict[str, Any]) -> bytes:
-    return (json.dumps(document, indent=2) + "\n").encode("ascii")

@@ -1,6 +1,5 @@
 """The data dir: made once, resumed when cut short, gated by format; what is missing is refused and never made anew."""
 
-import json
 import os
 import random
 import stat
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from fasterstore.errors import UnsupportedFormat
+from fasterstore.storage.atomic_file import json_bytes, read_json
 from fasterstore.storage.datadir import DirInUse, DirLock, open_datadir
 from fasterstore.storage.disk import RealDisk
 from fasterstore.storage.key_file import KeyFile
@@ -117,8 +117,8 @@ def test_a_data_dir_of_format_1_that_is_refused_stays_one():
 
 def test_a_newer_format_is_refused_by_name():
     disk = made()
-    document = json.loads(disk.contents(f"{PATH}/format.json"))
-    write(disk, "format.json", json.dumps(document | {"format": 3}).encode())
+    document = read_json(disk, f"{PATH}/format.json")
+    write(disk, "format.json", json_bytes(document | {"format": 3}))
     with pytest.raises(UnsupportedFormat, match="data format 3 is newer than 2"):
         open_datadir(disk, PATH, os.urandom)
 
