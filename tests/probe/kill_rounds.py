@@ -1,4 +1,5 @@
-"""Rounds of load and kill -9 on a node: the storage process, a worker, or all of it, at a random moment; then everything is read back.
+"""Rounds of load, compaction and kill -9 on a node: the storage process, a worker, or all of it, at a random moment; then everything is
+read back.
 
 Kills only processes of the node it is given, by pid.
 """
@@ -9,6 +10,7 @@ import signal
 from collections import Counter
 
 import gevent
+import requests
 
 from tests.node import NodeEnded, RunningNode
 from tests.probe.ledger import Ledger
@@ -32,10 +34,12 @@ def run_rounds(node: RunningNode, rounds: int, seed: str, *, stop_at_first: bool
         victim = dice.choice(VICTIMS if node.workers else VICTIMS_OF_ONE)
         killed[victim] += 1
         load = Load(node, ledger, f"{seed} {number}")
+        asking = gevent.spawn(_ask_for_compaction, node, dice.random())
         gevent.sleep(dice.uniform(*AFTER_SECS))
         _kill(node, victim, dice)
         gevent.sleep(GO_ON_SECS)
         load.stop()
+        asking.kill()
         settled_before = [key for key in ledger.keys.values() if key.settled]
         try:
             if victim == "node":
@@ -52,6 +56,17 @@ def run_rounds(node: RunningNode, rounds: int, seed: str, *, stop_at_first: bool
         if ledger.violations and stop_at_first:
             break
     return ledger, killed
+
+
+def _ask_for_compaction(node: RunningNode, pause_secs: float) -> None:
+    """Rounds beside those that come by the clock: most kills meet one, at any of its steps."""
+    with node.client() as client:
+        while True:
+            gevent.sleep(pause_secs / 4)
+            try:
+                client.send("POST", "/_admin/compaction")
+            except requests.RequestException:
+                continue
 
 
 def _kill(node: RunningNode, victim: str, dice: random.Random) -> None:

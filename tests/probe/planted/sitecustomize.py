@@ -12,6 +12,14 @@ PYTHONPATH and the fault's name in PLANTED_BUG; never part of the product.
     segment_reused     a new epoch appends from the start of the segments that the one before it filled
     failed_sync_retried  a sync that failed is tried again, and believed when it succeeds
     page_cache_served  what a kill left only in the page cache is served after the restart, and not synced before
+    no_sync                nothing is ever synced, files or folders
+    ack_before_sync        the WAL is synced a while after the answer
+    ack_before_write       the WAL frame itself is written a while after the answer
+    no_directory_sync      names are not synced, file contents are
+    segment_reused         a new epoch appends from the start of the segments that the one before it filled
+    failed_sync_retried    a sync that failed is tried again, and believed when it succeeds
+    page_cache_served      what a kill left only in the page cache is served after the restart, and not synced before
+    unlinked_before_moved  compaction unlinks a file before its records are named elsewhere
 """
 
 import importlib.abc
@@ -128,6 +136,17 @@ def segment_reused(appender: Any) -> None:
     appender.SegmentAppender.add_ids, appender.SegmentAppender._create = add_ids, create
 
 
+def unlinked_before_moved(compaction_round: Any) -> None:
+    """A segment's file goes as soon as its records are copied, before the journal names the copies."""
+
+    def ask(self: Any, actor: str, message: Any, *, paced: bool = True, original: Any = compaction_round.Round._ask) -> Any:
+        if isinstance(message, compaction_round.m.FinishRegion):
+            self._tools.thread.run(self._unlink, sorted({move.old.segment_id for move in message.relocations}))
+        return original(self, actor, message, paced=paced)
+
+    compaction_round.Round._ask = ask
+
+
 def failed_sync_retried(disk: Any) -> None:
     """As if the first failure had been a hiccup: the pages are marked clean by then, and the second sync has nothing to do."""
 
@@ -169,6 +188,7 @@ _BUGS = {
     "lax_heads": ("web.connection", lax_reader.lax_heads),
     "lax_chunks": ("web.chunked_body", lax_reader.lax_chunks),
     "lax_aws_chunks": ("web.body", lax_reader.lax_aws_chunks),
+    "unlinked_before_moved": ("actors.compaction_round", unlinked_before_moved),
     "failed_sync_retried": ("fasterstore.storage.disk", failed_sync_retried),
     "page_cache_served": ("fasterstore.storage.wal_recovery", page_cache_served),
 }
