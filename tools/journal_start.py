@@ -126,7 +126,15 @@ class JournalStart:
                 raise DamagedRow(f"the index ends at LSN {applied}, the log begins at LSN {self._log_first_lsn()}")
             recovered = self._recover(applied)
             who = Identity(datadir.node_id, datadir.log_uuid)
-            journal = Journal(index, recovered.writer, witness, who, free_reserve=self._reserve.give_back, timer=self._monotonic)
+            journal = Journal(
+                index,
+                recovered.writer,
+                witness,
+                who,
+                free_reserve=self._reserve.give_back,
+                timer=self._monotonic,
+                need_room=self._reserve.need_room,
+            )
             for done, total in journal.replay(self._disk, datadir.journal_dir):
                 yield "replaying the log", done, total
                 if done == total:
@@ -157,6 +165,6 @@ class JournalStart:
             return recover_log()
         except StorageFull:
             # A start must not need more room than a stop left: the last file's copy may use what is kept for the index.
-            if not self._reserve.give_back():
+            if not self._reserve.remove():
                 raise
             return recover_log()

@@ -7,6 +7,7 @@ that finds room; it holds no data.
 import contextlib
 import os
 
+from fasterstore.errors import StorageFull
 from fasterstore.storage.disk import Disk
 
 RESERVE_BYTES = 40 << 20
@@ -14,6 +15,10 @@ RESERVE_BYTES = 40 << 20
 
 SHARE = 4
 """It is not taken where it would be more than a quarter of what is free: a small disk is for objects."""
+
+COMMIT_BYTES = 1 << 20
+COMMIT_BYTES_PER_FRAME_BYTE = 32
+"""What the index's own log may take for a frame: each entry of some 300 bytes changes pages of 4 KiB, mostly the same ones."""
 
 
 class Reserve:
@@ -58,3 +63,26 @@ class Reserve:
         finally:
             self._disk.close(fd)
         return True
+
+    def remove(self) -> bool:
+        """Free its bytes and its inode, which may be the last one that a start can have; return False if there is no such file."""
+        self._held = False
+        try:
+            self._disk.unlink(self._path)
+        except OSError:
+            return False
+        return True
+
+    def need_room(self, frame_bytes: int) -> None:
+        """Raises StorageFull unless the index can commit what a WAL frame of that size changes: by the reserve, or by what is free.
+
+        Asked before the frame is written: without room a batch is refused, and the node goes on, whoever has filled the disk.
+        """
+        if self._held:
+            return
+        try:
+            free_bytes = self._disk.free_bytes(os.path.dirname(self._path))
+        except OSError:
+            return  # whatever that is, it is not for want of room
+        if free_bytes < COMMIT_BYTES + COMMIT_BYTES_PER_FRAME_BYTE * frame_bytes:
+            raise StorageFull(f"{free_bytes >> 10} KiB are free, the index may need more, and its reserve was given back before")

@@ -31,7 +31,7 @@ from web.worker import LinkState, Worker
 
 logger = logging.getLogger("fasterstore.web")
 
-FORGET_UNLINKED_SECS = 5.0
+FORGET_UNLINKED_SECS = 1.0
 SLOW_MEMORY_BYTES = 16 * 1024 * 1024
 """What the slow clients of all workers may hold: with what 2,000 connections cost anyway it stays below 64 MiB."""
 

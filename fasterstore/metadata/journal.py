@@ -48,13 +48,18 @@ class Journal:
         *,
         free_reserve: Callable[[], bool],
         timer: Callable[[], float],
+        need_room: Callable[[int], None] = lambda _frame_bytes: None,
     ) -> None:
-        """`free_reserve` gives the preallocated reserve file's bytes back and says whether there were any; `timer` tells seconds."""
+        """`free_reserve` gives the preallocated reserve file's bytes back and says whether there were any; `timer` tells seconds.
+
+        `need_room` raises StorageFull where the index might have no room for what a frame of so many bytes changes.
+        """
         self._index = index
         self._wal = wal
         self._witness = witness
         self._who = who
         self._free_reserve = free_reserve
+        self._need_room = need_room
         self._timer = timer
         self.last_sync_secs = 0.0
         """How long the last WAL fdatasync took."""
@@ -204,6 +209,7 @@ class Journal:
             raise FoldFailed(str(error)) from error
         frame = self._wal.build(self._entries, self._first_lsn)
         self._wal.reserve(len(frame.data))
+        self._need_room(len(frame.data))
         self._wal.write(frame)
         started = self._timer()
         self._wal.sync()

@@ -2,6 +2,7 @@
 
 import pytest
 
+from fasterstore.errors import StorageFull
 from fasterstore.storage.disk import RealDisk
 from fasterstore.storage.memory_disk import MemoryDisk
 from tools.reserve import RESERVE_BYTES, Reserve
@@ -70,3 +71,24 @@ def test_it_takes_real_blocks(tmp_path):
     assert (tmp_path / "reserve").stat().st_blocks * 512 >= 1 << 20
     assert reserve.give_back()
     assert (tmp_path / "reserve").stat().st_blocks == 0
+
+
+def test_without_the_reserve_a_commit_needs_free_space(disk):
+    reserve = Reserve(disk, "/index")
+    assert reserve.take()
+    disk.capacity_bytes = RESERVE_BYTES
+    reserve.need_room(1000)
+    reserve.give_back()
+    disk.capacity_bytes = (1 << 20) + 32_000
+    reserve.need_room(1000)
+    with pytest.raises(StorageFull, match="KiB are free"):
+        reserve.need_room(1001)
+
+
+def test_removing_it_frees_its_name_too_and_can_be_done_once(disk):
+    disk.capacity_bytes = 1000
+    reserve = Reserve(disk, "/index")
+    assert not reserve.take()
+    assert reserve.remove()
+    assert not disk.exists("/index/reserve")
+    assert not reserve.remove()
