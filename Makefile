@@ -10,10 +10,10 @@ SHELL_SCRIPTS := $(wildcard scripts/*.sh) tests/clients/install.sh .ci/run
 PYTEST := $(PY) -m pytest -n 2 --timeout=300
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test test-quick test-faults test-clients s3-tests fuzz audit bench measure-million measure-scaled health put get delete clean
+.PHONY: help run check test test-quick test-faults test-faults-long test-clients s3-tests fuzz audit bench measure-million measure-scaled health put get delete clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
 
 run: $(NODE_STAMP) .env ## start a node (settings in .env; port 9000, data in ./data unless changed)
 	@exec $(PY) -m fasterstore serve
@@ -31,8 +31,11 @@ test-quick: $(TESTS_STAMP) ## unit tests, at most a minute
 	$(PYTEST) -q -m "$(NOT_SLOW_SUITES) and not slow" --ignore=tests/web/app $(UNIT_TESTS)
 
 # pytest ends with 5 when a suite has no test, which is not a failure here.
-test-faults: $(TESTS_STAMP) ## more crash, power-cut and disk-fault rounds (minutes; FAULT_ROUNDS=, CRASH_ROUNDS= for more)
+test-faults: $(TESTS_STAMP) ## crash states, kills, power cuts, full, slow and failing disks, bit rot (a quarter of an hour)
 	$(PYTEST) --timeout=1200 -m faults || [ $$? -eq 5 ]
+
+test-faults-long: $(TESTS_STAMP) ## the same, ten times as much of it (two hours; FAULT_SCALE= for another factor)
+	FAULT_SCALE=$(or $(FAULT_SCALE),10) $(PYTEST) --timeout=14400 -m faults || [ $$? -eq 5 ]
 
 test-clients: $(TESTS_STAMP) ## S3 programs that are slow to install: rclone, restic, mc, pandas ... (installed first; minutes)
 	@tests/clients/install.sh

@@ -25,7 +25,7 @@ import errno
 import fcntl
 import os
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fasterstore.errors import StoreError, UnsupportedFormat
 from fasterstore.storage.atomic_file import json_bytes, read_json, write_atomically

@@ -35,7 +35,7 @@ from fasterstore.storage.segment import segment_name
 from fasterstore.storage.wal_recovery import Recovered
 from fasterstore.storage.wal_recovery import recover as real_recover
 from tests.faults.reading import Reading
-from tools import storage_actors
+from tools import journal_start
 from tools.storage_actors import StorageActors
 
 SEGMENT_TARGET_BYTES = 24 << 10
@@ -119,7 +119,7 @@ class Engine(Reading):
             random_bytes=random_bytes,
             compaction=ON_DEMAND,
         )
-        with patch.object(storage_actors, "recover", self._recover):
+        with patch.object(journal_start, "recover", self._recover):
             for _progress in self._actors.start():
                 pass
         super().__init__(disk, IndexView(datadir.index_path), OpenSegments(disk, datadir.segments_dir))

@@ -22,7 +22,7 @@ from fasterstore.metadata.index_writer import IndexWriter
 from fasterstore.metadata.journal import Journal
 from fasterstore.metadata.upload_writer import UploadWriter
 from fasterstore.model import BlobLocation, ManifestRow, ObjectRow, SegmentId
-from fasterstore.storage import record, wal_format
+from fasterstore.storage import record, sealed_record, wal_format
 from fasterstore.storage.disk import Buffer, Disk
 from fasterstore.storage.wal import WalWriter
 from tests.faults.memory import SharedMemoryDisk
@@ -124,7 +124,7 @@ def records_are_not_verified() -> Iterator[DiskClass]:
     def believe(buffer: Buffer, location: BlobLocation) -> memoryview:
         return memoryview(buffer)[record.HEADER_BYTES : record.HEADER_BYTES + location.stored_bytes]
 
-    with patch.object(record, "verify_record", believe), patch.object(actors.segment_writer, "verify_record", believe):
+    with patch.object(record, "verify_record", believe), patch.object(sealed_record, "verify_record", believe):
         yield SharedMemoryDisk
 
 
@@ -217,7 +217,7 @@ def conditions_are_not_judged() -> Iterator[DiskClass]:
 
 @contextmanager
 def claims_are_not_compared() -> Iterator[DiskClass]:
-    with patch.object(actors.segment_writer, "verify_record", lambda *_: _Agreeable()):
+    with patch.object(actors.segment_writer, "plaintext_of", lambda *_: _Agreeable()):
         yield SharedMemoryDisk
 
 

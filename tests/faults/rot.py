@@ -17,8 +17,8 @@ import apsw
 
 from actors import messages as m
 from fasterstore.errors import StoreError
-from fasterstore.metadata.index import open_connection
-from fasterstore.model import ManifestNumber
+from fasterstore.metadata.index import PAGE_BYTES, open_connection
+from fasterstore.model import ManifestNumber, UploadIntent
 from fasterstore.storage import wal_format, witness
 from fasterstore.storage.datadir import DataDir, open_datadir
 from fasterstore.storage.disk import RealDisk
@@ -32,6 +32,7 @@ BUCKET = "rot"
 SIZES = (1, 100, 700, 4096, 5000, 20_000, 60_000)
 CHUNKED_BYTES = 600_000
 BLOCKS = (512, 4096)
+NOT_THE_BYTES = "is not what it was"
 AHEAD_SHARE = 0.1
 """How often a place may be anywhere in the file, and not only where something was written."""
 LEFT_BEHIND = ("lock", "storage.lock", "storage.sock", "reserve")
@@ -121,8 +122,6 @@ def _fill(engine: Engine, rng: random.Random) -> dict[bytes, tuple[bytes, str]]:
 
 
 def _put_in_parts(engine: Engine, rng: random.Random) -> tuple[bytes, str]:
-    from fasterstore.model import UploadIntent
-
     made = engine.change(m.CreateUpload(UploadIntent(BUCKET, b"in parts", "token", {}, {}, {}, "", "", ""))).get()
     bodies = [rng.randbytes(3000), rng.randbytes(4000)]
     for part, body in enumerate(bodies, start=1):
@@ -258,17 +257,30 @@ def judge(store: Store, damage: Damage, hurt_path: Path, scratch: Path) -> Verdi
     try:
         wrong, refused = _read_all(engine, store)
         if wrong:
-            return Verdict(damage, "", wrong)
+            return _misplaced(damage, wrong, hurt_path) or Verdict(damage, "", wrong)
         if refused:
             return Verdict(damage, f"read: {refused}")
         audit(engine.datadir.index_path)
     except AssertionError as error:
-        return Verdict(damage, "", f"the index contradicts itself: {error}")
+        wrong = f"the index contradicts itself: {error}"
+        return _misplaced(damage, wrong, hurt_path) or Verdict(damage, "", wrong)
     except (StoreError, apsw.Error) as error:
         return Verdict(damage, f"read of the whole index: {type(error).__name__}")
     finally:
         engine.abandon()
     return Verdict(damage, _look_at(store, damage, hurt_path))
+
+
+def _misplaced(damage: Damage, wrong: str, hurt_path: Path) -> Verdict | None:
+    """The one thing that a read does not notice: whole pages of the index in each other's place. Their checksums do not say where they
+    belong, and rows that should be there are not found. A check of the whole index notices.
+    """
+    pages = {first // PAGE_BYTES for first, _ in damage.spans}
+    whole = damage.kind in {"swap", "misdirect"} and all(end - 1 < (max(pages) + 1) * PAGE_BYTES for _, end in damage.spans)
+    if damage.file != "index/index.db" or not whole or NOT_THE_BYTES in wrong:
+        return None
+    said = _look_at_index(hurt_path / damage.file)
+    return Verdict(damage, f"only a check of the index: {said}") if said else None
 
 
 def _read_all(engine: Engine, store: Store) -> tuple[str, str]:
@@ -283,7 +295,7 @@ def _read_all(engine: Engine, store: Store) -> tuple[str, str]:
         if found is None:
             return f"{key!r} is not there any more", refused
         if (found.body, found.row.etag) != (body, etag):
-            return f"{key!r} is not what it was", refused
+            return f"{key!r} {NOT_THE_BYTES}", refused
     try:
         rows = engine.view.objects_from(engine.view.bucket(BUCKET).bucket_id, b"", 1000)  # type: ignore[union-attr]
     except StoreError as error:

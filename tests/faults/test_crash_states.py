@@ -1,21 +1,19 @@
 """Power cuts at every kind of moment of random runs of the real storage actors, and restarts on whatever they may leave.
 
-`make test` judges a few thousand states; `make test-faults` many more, and CRASH_ROUNDS=n sets how many times four chains.
+`make test` judges a few thousand states, `make test-faults` more than ten thousand, `make test-faults-long` ten times as many.
 """
-
-import os
 
 import pytest
 
 from tests.faults.chain import judge_chain
 from tests.faults.planted import BUGS, Bug
 from tests.faults.planted_space import SPACE_BUGS
+from tests.faults.scale import FAULT_SCALE
 from tests.faults.violation import Violation
 
 CHAINS = 4
 STATES_PER_CHAIN = 700
-NIGHTLY_STATES_PER_CHAIN = 3000
-ROUNDS = int(os.environ.get("CRASH_ROUNDS", "1"))
+FAULT_STATES_PER_CHAIN = 2600
 TRIES_TO_FIND_A_BUG = 20
 STATES_TO_FIND_A_BUG = 90
 
@@ -27,9 +25,9 @@ def test_every_acknowledged_write_and_nothing_half_done_survives_a_power_cut(see
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("seed", range(CHAINS, CHAINS + CHAINS * ROUNDS))
+@pytest.mark.parametrize("seed", range(CHAINS, CHAINS + CHAINS * FAULT_SCALE))
 def test_every_acknowledged_write_and_nothing_half_done_survives_many_more_power_cuts(seed: int) -> None:
-    assert judge_chain(seed, NIGHTLY_STATES_PER_CHAIN) == NIGHTLY_STATES_PER_CHAIN
+    assert judge_chain(seed, FAULT_STATES_PER_CHAIN) == FAULT_STATES_PER_CHAIN
 
 
 @pytest.mark.slow

@@ -1,9 +1,7 @@
 """Thousands of random steps of the real storage actors against a dict; same seed, same steps.
 
-`make test` does a few thousand; `make test-faults` more, and CRASH_ROUNDS=n sets how many times two seeds.
+`make test` does a few thousand, `make test-faults` more, `make test-faults-long` ten times as many.
 """
-
-import os
 
 import pytest
 from hypothesis import HealthCheck, Phase, Verbosity, seed, settings
@@ -12,9 +10,9 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.faults.machine import EngineAgainstModel
 from tests.faults.planted import MODEL_BUGS, Bug
 from tests.faults.planted_space import SPACE_MODEL_BUGS
+from tests.faults.scale import FAULT_SCALE
 from tests.faults.violation import Violation
 
-ROUNDS = int(os.environ.get("CRASH_ROUNDS", "1"))
 SEEDS_TO_FIND_A_BUG = 6
 QUIET = settings(
     database=None,
@@ -39,7 +37,7 @@ def test_the_engine_answers_as_the_model_does(number: int) -> None:
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("number", range(2, 2 + 2 * ROUNDS))
+@pytest.mark.parametrize("number", range(2, 2 + 2 * FAULT_SCALE))
 def test_the_engine_answers_as_the_model_does_for_long(number: int) -> None:
     run_state_machine_as_test(machine(number), settings=settings(QUIET, max_examples=400))
 

@@ -10,7 +10,7 @@ import os
 import struct
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -28,14 +28,14 @@ UNMOUNT_SECS = 10.0
 class LoopVolume:
     """A mounted image. `cut` and then `remount`, as often as wanted; `close` unmounts it."""
 
-    def __init__(self, folder: Path, kind: str) -> None:
-        """Make and mount it. Raises OSError with what the failing program said."""
+    def __init__(self, folder: Path, kind: str, size_bytes: int = IMAGE_BYTES, options: Sequence[str] = ()) -> None:
+        """Make and mount it. `options`: more of the program that makes it. Raises OSError with what the failing program said."""
         self.path = folder / "mnt"
         self._image = folder / f"{kind}.img"
         self.path.mkdir()
         with open(self._image, "wb") as image:
-            image.truncate(IMAGE_BYTES)
-        _run(*MAKE[kind], str(self._image))
+            image.truncate(size_bytes)
+        _run(*MAKE[kind], *options, str(self._image))
         self._mount()
 
     def _mount(self) -> None:
@@ -56,15 +56,34 @@ class LoopVolume:
 
     def close(self) -> None:
         """Unmount. A process that was just killed may need a moment to let go."""
-        deadline = time.monotonic() + UNMOUNT_SECS
-        while True:
-            try:
-                _run("umount", str(self.path))
-                return
-            except OSError:
-                if time.monotonic() > deadline:
-                    raise
-            time.sleep(0.05)
+        _unmount(self.path)
+
+
+@contextlib.contextmanager
+def small_volume(folder: Path, kind: str, size_bytes: int, options: Sequence[str] = ()) -> Iterator[Path]:
+    """A mounted file system of that size, "tmpfs" too; skips the test with the reason where this machine does not allow one."""
+    if os.geteuid() != 0:
+        pytest.skip("a mount needs root")
+    if kind == "tmpfs":
+        path = folder / "mnt"
+        path.mkdir()
+        try:
+            _run("mount", "-t", "tmpfs", "-o", ",".join([f"size={size_bytes}", *options]), "tmpfs", str(path))
+        except OSError as error:
+            pytest.skip(f"no tmpfs here: {error}")
+        try:
+            yield path
+        finally:
+            _unmount(path)
+        return
+    try:
+        made = LoopVolume(folder, kind, size_bytes, options)
+    except OSError as error:
+        pytest.skip(f"no loop-mounted {kind} here: {error}")
+    try:
+        yield made.path
+    finally:
+        made.close()
 
 
 @contextlib.contextmanager
@@ -85,6 +104,18 @@ def volume(folder: Path, kind: str) -> Iterator[LoopVolume]:
         yield made
     finally:
         made.close()
+
+
+def _unmount(path: Path) -> None:
+    deadline = time.monotonic() + UNMOUNT_SECS
+    while True:
+        try:
+            _run("umount", str(path))
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.05)
 
 
 def _run(*command: str) -> None:

@@ -227,6 +227,21 @@ def test_a_log_without_room_refuses_the_batch_whole_and_takes_it_later(lab):
     assert lab.batch(lambda: lab.put(b"k1", b"body", if_none_match="*"))[0].lsn == head + 1
 
 
+def test_a_batch_is_refused_before_its_frame_where_the_index_may_have_no_room_for_it(lab):
+    def refuse(frame_bytes):
+        assert frame_bytes > 100
+        raise StorageFull("no room")
+
+    before, head, ops = dump(lab.path), lab.journal.head_lsn, len(lab.disk.ops)
+    lab.journal._need_room = refuse
+    lab.journal.begin()
+    lab.put(b"k", b"body")
+    with pytest.raises(StorageFull, match="no room"):
+        lab.journal.write()
+    lab.journal.abandon()
+    assert (dump(lab.path), lab.journal.head_lsn, len(lab.disk.ops)) == (before, head, ops)
+
+
 @pytest.mark.parametrize("operation", ["pwrite", "fdatasync"])
 def test_a_failed_log_write_makes_the_volume_suspect_for_ever(lab, operation):
     before = dump(lab.path)

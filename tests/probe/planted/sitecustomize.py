@@ -1,17 +1,6 @@
 """Faults that a node is given on purpose, to show that a harness turns red. Active only in a process started with this folder on
 PYTHONPATH and the fault's name in PLANTED_BUG; never part of the product.
 
-    no_sync            nothing is ever synced, files or folders
-    ack_before_sync    the WAL is synced a while after the answer
-    ack_before_write   the WAL frame itself is written a while after the answer
-    no_directory_sync  names are not synced, file contents are
-    lax_heads, lax_chunks, lax_aws_chunks
-                       a request's head, its chunks, or the aws-chunked framing inside them are read by guessing (`lax_reader`)
-    chatty, unblanked, failing
-                       the node logs its secrets, blanked out or not, or a handler fails with them in its message (`leaky`)
-    segment_reused     a new epoch appends from the start of the segments that the one before it filled
-    failed_sync_retried  a sync that failed is tried again, and believed when it succeeds
-    page_cache_served  what a kill left only in the page cache is served after the restart, and not synced before
     no_sync                nothing is ever synced, files or folders
     ack_before_sync        the WAL is synced a while after the answer
     ack_before_write       the WAL frame itself is written a while after the answer
@@ -19,6 +8,12 @@ PYTHONPATH and the fault's name in PLANTED_BUG; never part of the product.
     segment_reused         a new epoch appends from the start of the segments that the one before it filled
     failed_sync_retried    a sync that failed is tried again, and believed when it succeeds
     page_cache_served      what a kill left only in the page cache is served after the restart, and not synced before
+    full_disk_is_fatal     a full disk is taken for a failed one
+    no_credit              storage grants its workers any number of bytes and requests
+    lax_heads, lax_chunks, lax_aws_chunks
+                           a request's head, its chunks, or the aws-chunked framing inside them are read by guessing (`lax_reader`)
+    chatty, unblanked, failing
+                           the node logs its secrets, blanked out or not, or a handler fails with them in its message (`leaky`)
     unlinked_before_moved  compaction unlinks a file before its records are named elsewhere
 """
 
@@ -136,6 +131,22 @@ def segment_reused(appender: Any) -> None:
     appender.SegmentAppender.add_ids, appender.SegmentAppender._create = add_ids, create
 
 
+def full_disk_is_fatal(appender: Any) -> None:
+    free_above = appender.SegmentAppender._free_above
+
+    def suspect(self: Any, reserve_bytes: int) -> int:
+        try:
+            return int(free_above(self, reserve_bytes))
+        except appender.StorageFull as error:
+            raise appender.VolumeSuspect(error.detail) from error
+
+    appender.SegmentAppender._free_above = suspect
+
+
+def no_credit(channel: Any) -> None:
+    channel.Channel.admits = lambda self, size_bytes: True
+
+
 def unlinked_before_moved(compaction_round: Any) -> None:
     """A segment's file goes as soon as its records are copied, before the journal names the copies."""
 
@@ -188,6 +199,8 @@ _BUGS = {
     "lax_heads": ("web.connection", lax_reader.lax_heads),
     "lax_chunks": ("web.chunked_body", lax_reader.lax_chunks),
     "lax_aws_chunks": ("web.body", lax_reader.lax_aws_chunks),
+    "full_disk_is_fatal": ("fasterstore.storage.appender", full_disk_is_fatal),
+    "no_credit": ("actors.channel", no_credit),
     "unlinked_before_moved": ("actors.compaction_round", unlinked_before_moved),
     "failed_sync_retried": ("fasterstore.storage.disk", failed_sync_retried),
     "page_cache_served": ("fasterstore.storage.wal_recovery", page_cache_served),
