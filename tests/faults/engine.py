@@ -53,7 +53,7 @@ COMPACTION_STEPS = {
 """So that a round has many steps, of each kind some."""
 ON_DEMAND = CompactionPlan(interval_secs=0, read_grace_secs=0, disk_share=1.0, min_free_bytes=0, segment_target_bytes=SEGMENT_TARGET_BYTES)
 
-NOISY = ("actors.mailbox", "actors.runtime", "fasterstore.segments", "fasterstore.journal", "fasterstore.compactor")
+NOISY = ("actors.mailbox", "actors.runtime", "fasterstore.segments", "fasterstore.journal", "fasterstore.compactor", "fasterstore.storage")
 
 Clock = Callable[[], int]
 
