@@ -1,6 +1,6 @@
 """A process of its own that brings a copy of the index up to date: `python -m tools.roll_copy WHAT JSON`, started by `copy_process`.
 
-WHAT is `roll` (the older of the kept copies) or `bring` (the file `path`). It gives way to everything else on the machine (nice 19, idle
+WHAT is `roll` (the older of the kept copies) or `bring` (the file `path`). It gives way to everything else on the machine (nice 10, idle
 I/O class), holds no lock of the live index, and ends with its parent. What it says, one JSON object a line on stdout:
 {"what", "done", "total"} on the way, and {"error", "detail"} as its last word if it fails. It may be killed at any moment.
 """
