@@ -1,8 +1,8 @@
 """Damage to the files of a store that stands still, one piece at a time, and what becomes of it.
 
-A store is built once by the real engine: small, chunked, shared, copied and appended objects, several log files and segments. For each
-piece of damage the files are copied, hurt, and a store is started on them: whatever it serves must be right, and the damage must be
-noticed: by the start, by a read, or by reading the file itself to its end. Bytes that nothing names (dead records, what is
+A store is built once by the real engine: small, chunked, shared and multipart objects, several log files and segments, two kept copies of
+the index. For each piece of damage the files are copied, hurt, and a store is started on them: whatever it serves must be right, and the
+damage must be noticed: by the start, by a read, or by reading the file itself to its end. Bytes that nothing names (dead records, what is
 allocated ahead, the empty rest of a witness's slot) are not part of the store: a change there is no damage, and is counted apart.
 """
 
@@ -18,6 +18,7 @@ import apsw
 from actors import messages as m
 from fasterstore.errors import StoreError
 from fasterstore.metadata.index import PAGE_BYTES, open_connection
+from fasterstore.metadata.roll import roll
 from fasterstore.model import ManifestNumber, UploadIntent
 from fasterstore.storage import wal_format, witness
 from fasterstore.storage.datadir import DataDir, open_datadir
@@ -27,6 +28,7 @@ from fasterstore.storage.segment import HEADER_BYTES
 from tests.faults.engine import CountingClock, Engine, fill, make_intent
 from tests.faults.workload_requests import completion
 from tests.storage_node import audit
+from tools.journal_start import places_of
 
 BUCKET = "rot"
 SIZES = (1, 100, 700, 4096, 5000, 20_000, 60_000)
@@ -75,14 +77,20 @@ def build(folder: Path, *, stopped: bool) -> Store:
     engine = Engine(RealDisk(), open_datadir(RealDisk(), str(path), rng.randbytes), rng.randbytes, clock)
     objects = _fill(engine, rng)
     engine.checkpoint()
+    checkpointed_lsn = engine.view.applied_lsn()
     for number in range(12):
         body = rng.randbytes(300 + number)
         engine.put(make_intent(BUCKET, b"late/%d" % number, body, ""), body).get()
         objects[b"late/%d" % number] = (body, make_intent(BUCKET, b"", body, "").etag)
+    head_lsn = engine.view.applied_lsn()
     if stopped:
         engine.stop()
     else:
         engine.abandon()
+    for lsn in (checkpointed_lsn, head_lsn):
+        places = places_of(RealDisk(), engine.datadir)
+        for _progress in roll(places, lsn, now_ms=clock(), keep_free_bytes=0, random_bytes=rng.randbytes):
+            pass
     kept = folder / ("stopped" if stopped else "killed")
     _copy(path, kept)
     # Started once more on a copy, to ask its index where everything lies.
@@ -318,7 +326,7 @@ def _look_at(store: Store, damage: Damage, hurt_path: Path) -> str:
         return _look_at_log(store, hurt_path, damage)
     if file.endswith("witness"):
         return _look_at_witness(store, path)
-    if file.endswith(".db"):
+    if file.endswith((".db", ".copy")):
         return _look_at_index(path)
     if file.endswith("-wal"):
         return "made good: SQLite's own log ends there, the journal is replayed"
