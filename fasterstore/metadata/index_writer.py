@@ -25,6 +25,8 @@ IndexFullError = apsw.FullError
 """Raised by SQLite when the file system has no room for the index."""
 SqliteError = apsw.Error
 """Any error of SQLite."""
+IndexCannotOpen = apsw.CantOpenError
+"""Raised by SQLite when it can neither open nor make a file: a folder is missing, or no inode is free."""
 IndexIOError = apsw.IOError
 """A read, write or sync of the index failed: the volume is suspect."""
 

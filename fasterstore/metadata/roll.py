@@ -18,10 +18,10 @@ import os
 from collections.abc import Callable, Generator, Iterator
 from typing import NamedTuple
 
-from fasterstore.errors import DamagedLog, DamagedRow, InvariantError, StorageFull
+from fasterstore.errors import DamagedLog, DamagedRow, InvariantError, StorageFailure, StorageFull
 from fasterstore.metadata import fold, index_file
 from fasterstore.metadata.entries import decode
-from fasterstore.metadata.index_writer import IndexFullError, IndexWriter, SqliteError
+from fasterstore.metadata.index_writer import IndexCannotOpen, IndexFullError, IndexWriter, SqliteError
 from fasterstore.storage.disk import Disk
 from fasterstore.storage.kept_copies import KEPT, KeptCopy, copy_file, list_copies, log_mark, move_aside, whole
 from fasterstore.storage.wal import list_files
@@ -91,6 +91,8 @@ def bring_upto(path: str, places: Places, upto_lsn: int, keep_free_bytes: int, r
         index_file.make_single(path)
     except IndexFullError as error:
         raise StorageFull(f"{path}: {error}") from error
+    except IndexCannotOpen as error:
+        raise StorageFailure(f"{path}: {error}") from error
     for rows in index_file.check_file(path):
         yield Progress("checking", rows, 0)
     found = index_file.describe_file(path)
