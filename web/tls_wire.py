@@ -31,6 +31,9 @@ HANDSHAKE_RECORD = 22
 """RFC 8446 section 5.1: the first byte of every TLS connection."""
 _RECEIVE_MIN_BYTES = 8192
 """The end of a body may be a few bytes in a larger record: a receive has room for what seals them."""
+_UNASKED_MAX_BYTES = 4096
+"""What may wait to be sent because of what the peer sent between the application's bytes. A request for a new key (KeyUpdate, RFC 8446
+section 4.6.3) takes 27 bytes either way; honest peers send one in hundreds of gigabytes."""
 
 _region_buffer = bytearray(PIECE_BYTES)
 """Where a piece of a file lies between its read and its sealing, during which no other greenlet runs."""
@@ -105,10 +108,14 @@ class TlsWire(Wire):
     def receive(self, max_bytes: int) -> bytes:
         """See Wire; b"" also at the peer's goodbye."""
         tls = self._secured()
+        is_first = True
         while True:
             try:
                 return tls.read(max_bytes)
             except ssl.SSLWantReadError:
+                if not is_first:
+                    self._go_on_without_bytes()
+                is_first = False
                 data = super().receive(RECEIVE_BYTES)
             except ssl.SSLError:
                 raise PeerGone from None
@@ -124,7 +131,18 @@ class TlsWire(Wire):
             sealed = view[:RECEIVE_BYTES] if len(view) >= _RECEIVE_MIN_BYTES else memoryview(bytearray(_RECEIVE_MIN_BYTES))
             self._incoming.write(sealed[: super().receive_body(sealed, held_bytes)])
             count = self._open_into(view)
+            if not count:
+                self._go_on_without_bytes()
         return count
+
+    def _go_on_without_bytes(self) -> None:
+        """What came had no byte for the application, and more of it may come faster than it is opened: others get a turn.
+
+        Raises: PeerGone for a peer that goes on making us answer before it comes to its request.
+        """
+        if self._outgoing.pending > _UNASKED_MAX_BYTES:
+            raise PeerGone
+        sleep(0)
 
     def _open_into(self, view: memoryview) -> int:
         """Fill the front of view with what is at hand, a record after another. Raises: PeerGone if there will be no more."""

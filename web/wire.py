@@ -338,7 +338,7 @@ class Wire:
         if self._shut(socket.SHUT_WR):
             with suppress(OSError):
                 while self.socket.recv(65536) and monotonic() < until:
-                    pass
+                    sleep(0)  # a peer that sends on at full speed is never waited for
         self.deadline = NEVER
         self.socket.close()
 

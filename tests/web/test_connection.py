@@ -6,6 +6,7 @@ import socket
 import gevent
 import pytest
 
+from web.connection import UNBROKEN_REQUESTS
 from web.request_body import RequestBodyError
 from web.server import HttpLimits
 
@@ -34,6 +35,22 @@ def test_pipelined_requests_are_answered_in_order_on_one_connection(serve_http, 
     assert [answer.headers["x-length"] for answer in answers] == ["0", "5", "0", "0", "0"]
     assert server.counters.requests == 5
     assert server.counters.connections_accepted == 1
+
+
+def test_others_get_a_turn_while_one_connection_has_requests_without_end(serve_http, connect_raw):
+    others_at = []
+
+    def application(environ, start_response):
+        if server.counters.requests == 1:
+            gevent.spawn(lambda: others_at.append(server.counters.requests))
+        start_response("200 OK", [("X-Uri", environ["REQUEST_URI"])])
+        return []
+
+    server = serve_http(application)
+    client = connect_raw(server)
+    client.send(b"".join(GET % b"%d" % number for number in range(100)))
+    assert [client.answer().headers["x-uri"] for _ in range(100)] == [f"/{number}" for number in range(100)]
+    assert others_at[0] <= UNBROKEN_REQUESTS
 
 
 def test_a_request_that_comes_byte_by_byte_is_read_whole(serve_http, connect_raw):

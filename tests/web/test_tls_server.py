@@ -1,9 +1,11 @@
 """The server of one worker under TLS: what holds for plain connections holds here, and what comes before HTTP ends well or is cut."""
 
+import contextlib
 import os
 import socket
 import ssl
 import struct
+import subprocess
 import time
 
 import gevent
@@ -260,6 +262,32 @@ def test_a_record_that_was_tampered_with_ends_the_connection(serve_tls, connect_
 
 
 # ---- before HTTP
+
+
+@pytest.mark.parametrize("sent", ["", "PUT /a HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n"], ids=["no head", "in a body"])
+def test_a_client_that_goes_on_asking_for_new_keys_is_cut_off(serve_tls, sent):
+    server, _ = serve_tls(echo, HttpLimits(header_deadline_secs=60))
+    command = ["openssl", "s_client", "-connect", f"127.0.0.1:{server.address[1]}", "-tls1_3"]
+    client = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        settle(lambda: server.counters.connections_open)
+        client.stdin.write(sent.encode())
+        client.stdin.flush()
+        asked = 0
+        while client.poll() is None and asked < 3000:
+            gevent.sleep(0.002)
+            with contextlib.suppress(BrokenPipeError):
+                client.stdin.write(b"K\n")  # its command for KeyUpdate, one for each read
+                client.stdin.flush()
+            asked += 1
+        assert client.poll() is not None
+        assert server.counters.connections_open == 0
+        assert asked > 100
+    finally:
+        client.kill()
+        client.wait()
+        with contextlib.suppress(BrokenPipeError):
+            client.stdin.close()
 
 
 def test_a_plain_request_is_told_to_speak_tls(serve_tls, connect_raw):

@@ -2,6 +2,7 @@
 
 import socket
 
+import gevent
 import pytest
 
 from web.http_counters import HttpCounters
@@ -57,3 +58,13 @@ def test_a_closed_peer_is_gone_for_body_and_response(pair):
     with pytest.raises(PeerGone):
         wire.send(b"x")
         wire.send(b"x")
+
+
+def test_others_get_a_turn_while_a_refused_peer_sends_on(pair):
+    wire, theirs, _ = pair
+    theirs.sendall(b"x" * 100_000)
+    theirs.close()
+    others = gevent.spawn(lambda: wire.socket.fileno())
+    wire.linger_and_close()
+    assert others.value is not None
+    assert others.value >= 0
