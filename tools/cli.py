@@ -14,6 +14,9 @@ import click
 
 from tools.environment import ENV_FILE, merged_environment
 
+_NUMBER = click.IntRange(0, 2**63 - 1)
+"""What the formats count with: a larger number is no one's."""
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
@@ -109,8 +112,8 @@ def _looked_at(look: Callable[..., dict[str, Any]], arguments: tuple[Any, ...], 
 
 
 @dump.command("record")
-@click.argument("segment", type=int)
-@click.argument("offset", type=int)
+@click.argument("segment", type=_NUMBER)
+@click.argument("offset", type=_NUMBER)
 @click.pass_obj
 def dump_record(options: Any, segment: int, offset: int) -> None:
     """The record whose header begins at OFFSET of segment number SEGMENT."""
@@ -119,7 +122,7 @@ def dump_record(options: Any, segment: int, offset: int) -> None:
 
 @dump.command("frame")
 @click.argument("file_or_lsn")
-@click.argument("offset", type=int, required=False)
+@click.argument("offset", type=_NUMBER, required=False)
 @click.pass_obj
 def dump_frame(options: Any, file_or_lsn: str, offset: int | None) -> None:
     """The frame that begins at OFFSET of a journal file, or the one that holds an LSN."""
@@ -131,7 +134,7 @@ def dump_frame(options: Any, file_or_lsn: str, offset: int | None) -> None:
 
 
 @dump.command("entry")
-@click.argument("lsn", type=int)
+@click.argument("lsn", type=_NUMBER)
 @click.pass_obj
 def dump_entry(options: Any, lsn: int) -> None:
     """The journal entry of that LSN."""
@@ -139,7 +142,7 @@ def dump_entry(options: Any, lsn: int) -> None:
 
 
 @dump.command("blob")
-@click.argument("number", type=int)
+@click.argument("number", type=_NUMBER)
 @click.pass_obj
 def dump_blob(options: Any, number: int) -> None:
     """A blob's row and its record."""
@@ -170,7 +173,7 @@ def snapshot(environ: dict[str, str], name: str | None, list_pins: bool, drop: s
 
 @cli.command()
 @click.argument("source")
-@click.option("--lsn", type=int, help="Go on from the snapshot to this entry of the journal.")
+@click.option("--lsn", type=_NUMBER, help="Go on from the snapshot to this entry of the journal.")
 @click.option("--to", metavar="FOLDER", help="Make a new data dir there.")
 @click.option("--in-place", is_flag=True, help="Replace what is in FS_DATA_DIR; it is moved to its quarantine folder.")
 @click.pass_obj

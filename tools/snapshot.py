@@ -49,8 +49,9 @@ def main(environ: Mapping[str, str], *, name: str | None, list_pins: bool, drop:
     except settings.SettingsError as error:
         print(error, file=sys.stderr)
         return EXIT_WRONG_SETTING
-    if list_pins + bool(drop) + bool(copy_to) > 1:
-        print("only one of --list, --drop and --copy-to at a time", file=sys.stderr)
+    wrong = _wrong(name, list_pins, drop, copy_to)
+    if wrong:
+        print(wrong, file=sys.stderr)
         return EXIT_WRONG_SETTING
     try:
         if list_pins:
@@ -72,6 +73,17 @@ def main(environ: Mapping[str, str], *, name: str | None, list_pins: bool, drop:
         print(error, file=sys.stderr)
         return EXIT_FAILED
     return 0
+
+
+def _wrong(name: str | None, list_pins: bool, drop: str | None, copy_to: str | None) -> str:
+    """What is wrong with the arguments, "" for nothing. An empty one is a variable of a script that was not set: it means nothing else."""
+    if "" in (name, drop, copy_to):
+        return "a name or a folder is empty"
+    if list_pins + (drop is not None) + (copy_to is not None) > 1:
+        return "only one of --list, --drop and --copy-to at a time"
+    if name is not None and (list_pins or drop is not None):
+        return f"{name!r} goes with neither --list nor --drop"
+    return ""
 
 
 def table(data_dir: str) -> str:

@@ -128,3 +128,11 @@ def test_health_of_nothing_ends_with_1_and_of_a_wrong_setting_with_2(tmp_path: P
     silent = fasterstore("health", folder=tmp_path, FS_ENDPOINT="http://127.0.0.1:1")
     assert silent.returncode == 1 and "no answer" in silent.stdout and silent.stderr == ""
     assert fasterstore("health", folder=tmp_path, FS_BIND_ADDR="nowhere").returncode == 2
+
+
+@pytest.mark.parametrize("looked_for", [["blob", str(2**64)], ["record", "1", str(2**64)], ["entry", str(2**64)], ["blob", "--", "-1"]])
+def test_dump_of_a_number_that_no_format_holds_is_a_wrong_argument(looked_for: list[str], tmp_path: Path) -> None:
+    run = fasterstore("dump", "--data-dir", str(tmp_path), *looked_for, folder=tmp_path)
+    assert run.returncode == 2
+    assert "Invalid value" in run.stderr
+    assert "Traceback" not in run.stderr

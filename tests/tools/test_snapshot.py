@@ -56,3 +56,21 @@ def test_in_place_there_must_be_a_store(tmp_path, capsys):
     environ = {"FS_DATA_DIR": str(tmp_path / "none")}
     assert restore.main(environ, source="one", lsn=None, to=None, in_place=True) == 1
     assert "use --to" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"drop": ""},
+        {"copy_to": ""},
+        {"name": ""},
+        {"name": "monday", "drop": "tuesday"},
+        {"name": "monday", "list_pins": True},
+        {"drop": "monday", "copy_to": "there"},
+    ],
+)
+def test_arguments_that_are_empty_or_too_many_do_nothing_else_than_was_meant(wrong, environ, capsys):
+    assert snapshot.main(environ, **NOTHING | wrong) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert len(said.err.splitlines()) == 1

@@ -64,7 +64,7 @@ def test_others_get_a_turn_while_a_refused_peer_sends_on(pair):
     wire, theirs, _ = pair
     theirs.sendall(b"x" * 100_000)
     theirs.close()
-    others = gevent.spawn(lambda: wire.socket.fileno())
+    others = gevent.spawn(wire.socket.fileno)
     wire.linger_and_close()
     assert others.value is not None
     assert others.value >= 0
