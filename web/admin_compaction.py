@@ -1,6 +1,7 @@
 """`/_admin/compaction`: GET shows what the compactor does, as JSON (`actors/compaction_state.py` names the fields).
 
 POST begins a round; POST with `?action=pause` lets it stand still after the current step, `?action=resume` go on. Each answers as GET.
+Any other query is refused: `?pause`, as the scrubber takes it, must not begin a round.
 """
 
 import json
@@ -12,6 +13,7 @@ from web.context import Request
 from web.reply import Reply, json_reply
 from web.worker import Worker
 
+_OF_A_SIGNATURE = "x-amz-"
 _ACTIONS: dict[str, Any] = {"run": CompactNow(), "pause": PauseCompaction(True), "resume": PauseCompaction(False)}
 
 
@@ -22,7 +24,7 @@ def compaction(worker: Worker, request: Request) -> Reply:
     elif request.method == "POST":
         action = request.query.get("action", "run")
         message = _ACTIONS.get(action)
-        if message is None:
+        if message is None or any(name != "action" and not name.lower().startswith(_OF_A_SIGNATURE) for name in request.query):
             raise S3Error("InvalidArgument", "The action is run, pause or resume.", ArgumentName="action", ArgumentValue=action)
     else:
         raise S3Error("MethodNotAllowed", headers={"Allow": "GET, HEAD, POST"}, Method=request.method, ResourceType="COMPACTION")
