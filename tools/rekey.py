@@ -6,7 +6,8 @@
 
 Cut short anywhere, keys.json holds what it held before or what it was to hold; the same step may be taken again. The node is stopped
 meanwhile (this takes its lock). A new epoch key (--new-epoch) is for records written from then on; older ones stay readable.
-A copy of the data dir from before still opens with the old master key: if that is known to others, such copies have to go too.
+A copy of the data dir from before still opens with the old master key, and so do its own snapshots from before, which `--finish` names:
+they need that key for `restore --to`, and if it is known to others they have to go too.
 """
 
 import os
@@ -18,9 +19,10 @@ from fasterstore import settings
 from fasterstore.errors import StoreError
 from fasterstore.keyring import add_epoch, add_master_key, drop_other_master_keys
 from fasterstore.setting_values import key_base64
+from fasterstore.storage import pins
 from fasterstore.storage.datadir import DataDir, DirInUse, DirLock, open_datadir
 from fasterstore.storage.disk import Disk, RealDisk
-from fasterstore.storage.key_file import WrongMasterKey, master_key_id, write_key_file
+from fasterstore.storage.key_file import WrongMasterKey, master_key_id, read_key_file, write_key_file
 
 EXIT_REFUSED, EXIT_WRONG_SETTING = 1, 2
 NEW_KEY_NAME = "FS_ENCRYPTION_NEW_KEY_BASE64"
@@ -45,6 +47,8 @@ def main(environ: Mapping[str, str], *, new_key_file: Path | None, finish: bool,
             raise settings.SettingsError("FS_ENCRYPTION_KEY_BASE64 is not set: it must be a master key that opens the data dir")
         if finish and new_epoch:
             raise settings.SettingsError("--finish and --new-epoch are two steps")
+        if new_key_file is not None and (finish or new_epoch):
+            raise settings.SettingsError("--new-key-file goes with neither --finish nor --new-epoch: they take FS_ENCRYPTION_KEY_BASE64")
         new_key = None if finish or new_epoch else _new_key(environ, new_key_file)
         if new_key == node.encryption_key:
             raise settings.SettingsError("the new master key is the one in use")
@@ -97,7 +101,22 @@ def _finish(disk: Disk, datadir: DataDir, master_key: bytes, given: str) -> str:
         raise WrongMasterKey(f"FS_ENCRYPTION_KEY_BASE64 is the old master key {given}; to finish, set the new one, {newest}")
     # The copy beside it changes too: what is dropped must open neither.
     write_key_file(disk, datadir.keys_path, drop_other_master_keys(keys, master_key), keep_previous=False)
-    return f"only master key {given} opens {datadir.path}"
+    others = _snapshots_under_others(disk, datadir, given)
+    said = f"; snapshots that it does not open, as they were taken before: {', '.join(others)}" if others else ""
+    return f"only master key {given} opens {datadir.path}{said}"
+
+
+def _snapshots_under_others(disk: Disk, datadir: DataDir, given: str) -> list[str]:
+    """Names of the snapshots whose own keys.json that master key does not open."""
+    names = []
+    for pin in pins.list_pins(disk, datadir.snapshots_dir):
+        try:
+            opens = {wrapped.master_id for wrapped in read_key_file(disk, os.path.join(pin.path, pins.KEYS_NAME)).wrapped}
+        except StoreError:  # damaged: nothing opens it
+            opens = set()
+        if given not in opens:
+            names.append(pin.name)
+    return names
 
 
 def _new_key(environ: Mapping[str, str], path: Path | None) -> bytes:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from fasterstore.errors import DamagedRecord, StoreError
 from fasterstore.metadata import index_file
-from fasterstore.metadata.roll import Places, Progress, bring_upto, sync_file
+from fasterstore.metadata.roll import LogEndsEarly, Places, Progress, bring_upto, sync_file
 from fasterstore.model import SegmentRow
 from fasterstore.storage import wal_format
 from fasterstore.storage.atomic_file import write_atomically
@@ -92,7 +92,10 @@ def _fold_later(
         raise RestoreRefused(f"the log begins at {start}, so it does not go on from LSN {pin.lsn}: only that can be restored")
     folder = os.path.dirname(index_path)
     places = Places(disk, disk, folder, journal, folder, index_path, pin.log_uuid)
-    yield from bring_upto(index_path, places, lsn, 0, random_bytes)
+    try:
+        yield from bring_upto(index_path, places, lsn, 0, random_bytes)
+    except LogEndsEarly as early:
+        raise RestoreRefused(f"the log ends at LSN {early.end_lsn}: there is no LSN {lsn}") from None
 
 
 def _take_segment(disk: Disk, row: SegmentRow, sources: list[str], folder: str) -> None:

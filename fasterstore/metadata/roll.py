@@ -41,6 +41,14 @@ class Progress(NamedTuple):
     total: int
 
 
+class LogEndsEarly(DamagedLog):
+    """The log has no entry of the LSN that was asked for; `end_lsn` is its last."""
+
+    def __init__(self, journal: str, end_lsn: int, upto_lsn: int) -> None:
+        super().__init__(f"{journal}: the log ends at LSN {end_lsn}, LSN {upto_lsn} was durable")
+        self.end_lsn = end_lsn
+
+
 class Places(NamedTuple):
     """Where things are: folders, and the live index's file. `disk` holds what SQLite opens, `log_disk` the log; in a node they are one."""
 
@@ -74,7 +82,7 @@ def fold_log(index: IndexWriter, places: Places, upto_lsn: int, keep_free_bytes:
             pending = 0
     _commit(index)
     if index.state.applied_lsn != upto_lsn:
-        raise DamagedLog(f"{places.journal}: the log ends at LSN {index.state.applied_lsn}, LSN {upto_lsn} was durable")
+        raise LogEndsEarly(places.journal, index.state.applied_lsn, upto_lsn)
     yield Progress("folding the log", upto_lsn, upto_lsn)
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from fasterstore.keyring import unlock
+from fasterstore.storage import pins
 from fasterstore.storage.datadir import DirLock, open_datadir
 from fasterstore.storage.disk import RealDisk
-from fasterstore.storage.key_file import WrongMasterKey, master_key_id, read_key_file
+from fasterstore.storage.key_file import WrongMasterKey, master_key_id, read_key_file, write_key_file
 from fasterstore.storage.memory_disk import MemoryDisk
 from tools.key_preparation import prepare
 from tools.rekey import change, main
@@ -60,6 +61,24 @@ def test_two_keys_open_the_data_dir_until_the_old_one_is_dropped():
         assert opened(disk, NEW, suffix).data_key(bytes(16), 1, sealed.wrapped, 9) == sealed.key
     with pytest.raises(WrongMasterKey):
         step(disk, OLD, OTHER)
+
+
+def test_snapshots_that_the_new_key_does_not_open_are_named_when_the_old_one_is_dropped():
+    disk = MemoryDisk()
+    datadir = made(disk)
+
+    def take(name):
+        path = f"{pins.pins_dir(datadir.snapshots_dir)}/{name}"
+        for folder in (datadir.snapshots_dir, pins.pins_dir(datadir.snapshots_dir), path):
+            if not disk.exists(folder):
+                disk.mkdir(folder)
+        pins.write_document(disk, pins.Pin(name, path, 1, bytes(16), bytes(16), 2, 0, 0, 0, 0))
+        write_key_file(disk, f"{path}/keys.json", read_key_file(disk, datadir.keys_path), keep_previous=False)
+
+    take("before")
+    step(disk, OLD, NEW)
+    take("between")
+    assert step(disk, NEW, finish=True).endswith("as they were taken before: before")
 
 
 @pytest.mark.parametrize("what", ["turn on", "new key", "finish", "new epoch"])
@@ -141,6 +160,8 @@ def test_the_verb_goes_through_a_rotation(node, capsys):
         ({"FS_ENCRYPTION_NEW_KEY_BASE64": text(NEW)}, {"new_key_file": Path("/nowhere")}, 2, "only one of the two"),
         ({}, {"new_key_file": Path("/nowhere")}, 2, "cannot be read"),
         ({}, {"finish": True, "new_epoch": True}, 2, "two steps"),
+        ({}, {"finish": True, "new_key_file": Path("/nowhere")}, 2, "goes with neither"),
+        ({}, {"new_epoch": True, "new_key_file": Path("/nowhere")}, 2, "goes with neither"),
         ({"FS_DATA_DIR": "/nowhere/at/all"}, {"new_epoch": True}, 2, "there is no data dir"),
     ],
 )

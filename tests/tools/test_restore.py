@@ -254,8 +254,8 @@ def test_an_lsn_that_cannot_be_had_is_refused_and_changes_nothing(node, tmp_path
     work(node, 2, puts=5)
     lsn = head(node)
     node.stop()
-    for wrong in (pin.lsn - 1, lsn + 1_000_000):
-        with pytest.raises(StoreError):
+    for wrong, says in ((pin.lsn - 1, f"LSN {pin.lsn - 1} was before it"), (lsn + 1_000_000, f"the log ends at LSN {lsn}")):
+        with pytest.raises(RestoreRefused, match=says):
             do_restore(node.datadir.path, pin, lsn=wrong, to=str(tmp_path / "no"))
     with pytest.raises(StoreError):
         do_restore(node.datadir.path, pin, lsn=lsn + 1_000_000)
