@@ -123,7 +123,9 @@ def copy_folder(pin: pins.Pin, target: str, bar: ProgressBar) -> None:
     if os.path.exists(making):
         raise SnapshotFailed(f"{making} is left over from a copy that was cut short: remove it")
     segments = os.path.join(making, pins.SEGMENTS_NAME)
-    os.makedirs(segments, 0o700)
+    os.makedirs(os.path.dirname(making), exist_ok=True)
+    for folder in (making, segments):
+        os.mkdir(folder, 0o700)  # names of files and their sizes are nobody else's business, as in a data dir
     try:
         names = [pins.INDEX_NAME, pins.KEYS_NAME]
         names += [os.path.join(pins.SEGMENTS_NAME, name) for name in disk.listdir(os.path.join(pin.path, pins.SEGMENTS_NAME))]

@@ -281,6 +281,7 @@ def test_a_folder_that_was_copied_out_is_restored_without_the_store_it_came_from
     pin = take(node, "one")
     folder = str(tmp_path / "out")
     copy_folder(pin, folder, ProgressBar())
+    assert {os.stat(path).st_mode & 0o077 for path, _, _ in os.walk(folder)} == {0}
     node.stop()
     shutil.rmtree(node.datadir.path)
     do_restore(None, pins.read_pin(RealDisk(), folder), to=str(tmp_path / "new"))
