@@ -20,7 +20,7 @@ from fasterstore.errors import StoreError
 from fasterstore.keyring import add_epoch, add_master_key, drop_other_master_keys
 from fasterstore.setting_values import key_base64
 from fasterstore.storage import pins
-from fasterstore.storage.datadir import DataDir, DirInUse, DirLock, open_datadir
+from fasterstore.storage.datadir import FORMAT_NAME, DataDir, DirInUse, DirLock, open_datadir
 from fasterstore.storage.disk import Disk, RealDisk
 from fasterstore.storage.key_file import WrongMasterKey, master_key_id, read_key_file, write_key_file
 
@@ -52,8 +52,8 @@ def main(environ: Mapping[str, str], *, new_key_file: Path | None, finish: bool,
         new_key = None if finish or new_epoch else _new_key(environ, new_key_file)
         if new_key == node.encryption_key:
             raise settings.SettingsError("the new master key is the one in use")
-        if not os.path.isdir(node.data_dir):
-            raise settings.SettingsError(f"FS_DATA_DIR {node.data_dir}: there is no data dir")
+        if not os.path.exists(os.path.join(node.data_dir, FORMAT_NAME)):
+            raise settings.SettingsError(f"FS_DATA_DIR {node.data_dir}: there is no data dir")  # and none is made
     except settings.SettingsError as error:
         print(error, file=sys.stderr)
         return EXIT_WRONG_SETTING

@@ -175,6 +175,13 @@ def test_what_is_wrong_is_said_in_one_line_and_changes_nothing(node, capsys, var
     assert (folder / "data" / "keys.json").read_bytes() == before
 
 
+def test_no_data_dir_is_made_in_an_empty_folder(tmp_path, capsys):
+    environ = {"FS_DATA_DIR": str(tmp_path), "FS_ENCRYPTION_KEY_BASE64": text(OLD)}
+    assert main(environ, new_key_file=None, finish=False, new_epoch=True) == 2
+    assert "there is no data dir" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_running_node_is_left_alone(node, capsys):
     folder, run = node
     lock = DirLock(str(folder / "data")).acquire(wait=False)
