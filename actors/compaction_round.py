@@ -7,9 +7,11 @@
     5  with encryption on, so are those that hold plain records
 
 A step may be cut short anywhere: copies that were never named are dead bytes of their segment, a retired file that is still there is
-unlinked by the next round. A damaged record stays where it is, and so does its segment: nothing that cannot be read is given up.
+unlinked by the next round. A damaged record stays where it is, and so does its segment: nothing that cannot be read is given up, and
+nothing else waits for it.
 """
 
+import errno
 import logging
 import os
 from collections.abc import Callable
@@ -35,6 +37,7 @@ from fasterstore.storage.segment import segment_name
 logger = logging.getLogger("fasterstore.compactor")
 
 FORGET_BLOBS = 128
+UNREADABLE_SHOWN = 3
 BLOBS_READ = 1000
 """Rows looked up at once: well under the second after which a reader would hold back a checkpoint."""
 
@@ -45,6 +48,10 @@ class Stopped(Exception):
 
 class CannotGoOn(Exception):
     """The round ends here; its text says why. The next one is tried at its time."""
+
+
+class SegmentUnreadable(Exception):
+    """A segment's file cannot be opened: it stays as it is, and the round goes on with the next segment."""
 
 
 class Tools(NamedTuple):
@@ -83,11 +90,18 @@ class Round:
         victims += self._plain_segments(rows, {row.segment_id for row in victims})
         self._state.segments_to_do = len(victims)
         self._state.segments_done = 0
+        unreadable = []
         for row in victims:
-            self._rewrite(row)
-            self._retire({row.segment_id: row}, [row.segment_id])
+            try:
+                self._rewrite(row)
+            except SegmentUnreadable as error:
+                unreadable.append(str(error))
+            else:
+                self._retire({row.segment_id: row}, [row.segment_id])
             self._state.segments_done += 1
         self.look()
+        if unreadable:
+            raise CannotGoOn("; ".join(unreadable[:UNREADABLE_SHOWN]))
 
     def look(self) -> None:
         """Count what there is to gain."""
@@ -181,8 +195,10 @@ class Round:
     def _open(self, segment: SegmentRow) -> int:
         try:
             return self._tools.segments.reader(segment.segment_id, segment.file_uuid).fd
-        except (DamagedRecord, FileNotFoundError) as error:
-            raise CannotGoOn(f"segment {segment.segment_id:016x} cannot be read: {error}") from error
+        except (DamagedRecord, OSError) as error:
+            if isinstance(error, OSError) and error.errno not in {errno.EIO, errno.ENOENT}:
+                raise
+            raise SegmentUnreadable(f"segment {segment.segment_id:016x} cannot be read: {error}") from error
 
     def _target(self, region: m.RegionGranted) -> Target:
         return Target(region.segment_id, self._tools.segments.writer(region.segment_id, region.file_uuid).fd, region.offset)

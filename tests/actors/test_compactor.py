@@ -10,6 +10,7 @@ from actors import messages as m
 from actors import space_messages as space
 from actors.compactor import CompactionPlan
 from actors.runtime import sleep
+from fasterstore.compaction import segments_to_rewrite
 from fasterstore.metadata.index import IndexView
 from fasterstore.model import DeleteIntent
 from fasterstore.storage import record
@@ -60,6 +61,15 @@ def compact(node):
     while (status := node.compactor.ask(space.DescribeCompaction()).status)["rounds"] == before or status["state"] == "running":
         sleep(0.001)
     return status
+
+
+def first_victim(node):
+    """The segment that the next round rewrites first."""
+    node.journal.ask(space.ForgetBlobs(node.now_ms, 1000))
+    view = view_of(node)
+    row = segments_to_rewrite(view.segments(), TARGET, any_age=True)[0]
+    view.close()
+    return row.segment_id
 
 
 def files(node):
@@ -201,4 +211,30 @@ def test_objects_deleted_while_a_round_is_under_way_do_not_come_back(make_node):
         bodies[key] = again
         sleep(0)
     compact(node)
+    check(node, bodies)
+
+
+def test_a_segment_that_cannot_be_opened_does_not_keep_the_others_from_being_rewritten(make_node):
+    node = make_node()
+    bodies = fill(node, 200)
+    delete(node, bodies, sorted(bodies)[::2] + sorted(bodies)[1:100:2])
+    lost = first_victim(node)
+    node.disk.unlink(f"{node.datadir.segments_dir}/{segment_name(lost)}")
+    status = compact(node)
+    assert status["moved_blobs"] > 0
+    assert f"{lost:016x} cannot be read" in status["last_round"]["error"]
+    assert not node.fatals
+
+
+def test_a_medium_that_cannot_read_the_head_of_a_segment_file_does_not_end_the_node(make_node):
+    node = make_node()
+    bodies = fill(node, 200)
+    delete(node, bodies, sorted(bodies)[::2] + sorted(bodies)[1:100:2])
+    node.settle()
+    node.disk.fail_next("pread", errno.EIO)  # the first read of a round is that of a segment file's header
+    status = compact(node)
+    assert not node.fatals
+    assert "cannot be read" in status["last_round"]["error"]
+    assert status["moved_blobs"] > 0
+    assert compact(node)["last_round"]["error"] == ""
     check(node, bodies)
