@@ -17,7 +17,6 @@ from fasterstore.errors import DamagedRecord, StorageFull, VolumeSuspect
 from fasterstore.storage.appender import Extent, SegmentAppender
 from fasterstore.storage.disk import Disk
 from fasterstore.storage.open_segments import OpenSegments
-from fasterstore.storage.record import record_bytes
 
 logger = logging.getLogger("fasterstore.segments")
 
@@ -90,7 +89,7 @@ class RegionDesk:
 
     def give_back(self, extent: Extent) -> None:
         """Ask for the blocks of an extent that was aborted or lost to be given back: nothing will ever be named there."""
-        hole = punchable(extent.location.offset, record_bytes(extent.location.stored_bytes))
+        hole = punchable(extent.location.offset, extent.length_bytes)
         if hole is not None and extent.segment.announced:
             tell(self._directory.get("metadata-journal"), m.PunchRange(extent.segment.segment_id, *hole))
 

@@ -55,14 +55,15 @@ class ActiveSegment:
 
 
 class Extent:
-    """A granted place for one record, until it is finished or aborted."""
+    """A granted place, `length_bytes` from the location's offset on, until it is finished or aborted: for one record, or for a region."""
 
-    __slots__ = ("finishing", "location", "number", "segment", "worker")
+    __slots__ = ("finishing", "length_bytes", "location", "number", "segment", "worker")
 
-    def __init__(self, number: int, segment: ActiveSegment, location: BlobLocation, worker: int) -> None:
+    def __init__(self, number: int, segment: ActiveSegment, location: BlobLocation, length_bytes: int, worker: int) -> None:
         self.number = number
         self.segment = segment
         self.location = location
+        self.length_bytes = length_bytes
         self.worker = worker
         self.finishing = False
 
@@ -170,7 +171,7 @@ class SegmentAppender:
         segment.end = offset + size_bytes
         segment.open_extents += 1
         self._last_extent += 1
-        extent = self.extents[self._last_extent] = Extent(self._last_extent, segment, location, worker)
+        extent = self.extents[self._last_extent] = Extent(self._last_extent, segment, location, size_bytes, worker)
         return extent
 
     def place_region(self, length_bytes: int) -> Extent:
@@ -190,7 +191,7 @@ class SegmentAppender:
         segment.open_extents += 1
         self._last_extent += 1
         location = BlobLocation(segment.segment_id, offset, length_bytes, length_bytes, b"")
-        extent = self.extents[self._last_extent] = Extent(self._last_extent, segment, location, COMPACTOR)
+        extent = self.extents[self._last_extent] = Extent(self._last_extent, segment, location, length_bytes, COMPACTOR)
         return extent
 
     def drop_extent(self, number: int) -> Extent | None:
