@@ -185,6 +185,9 @@ class Compactor(GeventActor):
             if why.errno in _FAILED_VOLUME:
                 self._fatal(f"compaction: {why}", True)
             error = str(why)
+        except Exception as why:  # a defect: it must not keep every later round from beginning
+            logger.exception("a compaction round failed")
+            error = f"{type(why).__name__}: {why}"
         state.rounds += 1
         state.state = "failed" if error else "idle"
         if error and (state.last_round is None or error != state.last_round["error"]):

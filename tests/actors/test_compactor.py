@@ -26,9 +26,9 @@ PLAN = CompactionPlan(interval_secs=0, read_grace_secs=0, disk_share=1.0, min_fr
 def make_node(tmp_path):
     made = []
 
-    def make(plan=PLAN, **settings):
+    def make(plan=PLAN, disk=None, **settings):
         settings = {"segment_target_bytes": TARGET, **settings}
-        made.append(Node(tmp_path / "data", SharedMemoryDisk(), compaction=plan, **settings).start())
+        made.append(Node(tmp_path / "data", disk or SharedMemoryDisk(), compaction=plan, **settings).start())
         made[-1].journal.ask(m.CreateBucket("b"))
         return made[-1]
 
@@ -238,3 +238,25 @@ def test_a_medium_that_cannot_read_the_head_of_a_segment_file_does_not_end_the_n
     assert status["moved_blobs"] > 0
     assert compact(node)["last_round"]["error"] == ""
     check(node, bodies)
+
+
+class _DefectiveDisk(SharedMemoryDisk):
+    """Fails once with what no step of a round expects."""
+
+    defects = 1
+
+    def unlink(self, path):
+        if path.endswith(".seg") and self.defects:
+            self.defects -= 1
+            raise RuntimeError("a defect")
+        super().unlink(path)
+
+
+def test_a_defect_in_a_round_ends_that_round_and_not_all_later_ones(make_node):
+    node = make_node(disk=_DefectiveDisk())
+    bodies = fill(node, 100)
+    delete(node, bodies, sorted(bodies))
+    assert "a defect" in compact(node)["last_round"]["error"]
+    status = compact(node)
+    assert status["last_round"]["error"] == ""
+    assert files(node) == []
