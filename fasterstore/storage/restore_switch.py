@@ -36,7 +36,11 @@ def finish_restore(disk: Disk, path: str) -> str:
         return ""
     aside_name, log_uuid = _read(disk, commit)
     quarantine, staging = os.path.join(path, "quarantine"), os.path.join(path, STAGING_NAME)
-    aside = os.path.join(quarantine, aside_name)
+    aside, snapshots = os.path.join(quarantine, aside_name), os.path.join(path, "snapshots")
+    for folder in (quarantine, snapshots):  # a store can be without these two
+        if not disk.exists(folder):
+            disk.mkdir(folder)
+            disk.fsync_dir(path)
     if not disk.exists(aside):
         disk.mkdir(aside)
         disk.fsync_dir(quarantine)
@@ -51,7 +55,6 @@ def finish_restore(disk: Disk, path: str) -> str:
         disk.rename(staged, place)
         disk.fsync_dir(path)
         disk.fsync_dir(staging)
-    snapshots = os.path.join(path, "snapshots")
     for copy in list_copies(disk, snapshots):
         if copy.mark != log_mark(log_uuid):
             for file in files_of(disk, os.path.join(snapshots, copy.name)):

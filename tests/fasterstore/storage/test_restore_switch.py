@@ -58,3 +58,16 @@ def test_each_piece_takes_its_place_and_what_had_it_is_kept(tmp_path):
     assert (path / "keys.json").exists(), "what was not prepared stays"
     assert not (path / "restore").exists()
     assert finish_restore(RealDisk(), str(path)) == ""
+
+
+def test_a_data_dir_without_the_folders_of_copies_is_switched_too(tmp_path):
+    path = tmp_path / "data"
+    open_datadir(RealDisk(), str(path), random.Random(1).randbytes)
+    for name in ("snapshots", "quarantine"):
+        (path / name).rmdir()
+    (path / "restore").mkdir()
+    (path / "restore" / "format.json").write_bytes(b"new")
+    (path / "restore.json").write_bytes(commit_document("restore-1", LOG))
+    assert finish_restore(RealDisk(), str(path)) == str(path / "quarantine" / "restore-1")
+    assert (path / "format.json").read_bytes() == b"new"
+    assert not (path / "restore.json").exists()
