@@ -19,7 +19,7 @@ from fasterstore.storage import pins
 from fasterstore.storage.atomic_file import write_atomically
 from fasterstore.storage.datadir import NODE_LOCK_NAME, STORAGE_LOCK_NAME, DirInUse, DirLock, read_identity
 from fasterstore.storage.disk import Disk, RealDisk
-from fasterstore.storage.restore_switch import COMMIT_NAME, STAGING_NAME, commit_document, finish_restore
+from fasterstore.storage.restore_switch import COMMIT_NAME, PIECES, STAGING_NAME, commit_document, finish_restore
 from tools.progress_bar import ProgressBar
 
 EXIT_FAILED, EXIT_WRONG_SETTING = 1, 2
@@ -79,6 +79,7 @@ def restore(disk: Disk, data_dir: str | None, pin: pins.Pin, lsn: int, to: str |
         if os.path.exists(path) and (not os.path.isdir(path) or os.listdir(path)):
             raise RestoreRefused(f"{path} exists and is not an empty folder")
         making = path + ".tmp"
+        _require_ours(making)
         _make_empty(making)
         target = Target(making, os.urandom(UUID_BYTES), True)
         try:
@@ -127,6 +128,13 @@ def _find(data_dir: str, source: str) -> pins.Pin:
 def _lock(stack: ExitStack, data_dir: str) -> None:
     for name in (NODE_LOCK_NAME, STORAGE_LOCK_NAME):
         stack.callback(os.close, DirLock(data_dir, name).acquire(wait=False))
+
+
+def _require_ours(path: str) -> None:
+    """Raises RestoreRefused if what an earlier attempt may have left at `path` holds anything that a restore does not make."""
+    known = {*PIECES, *(name + ".tmp" for name in PIECES)}
+    if os.path.lexists(path) and (os.path.islink(path) or not os.path.isdir(path) or not known.issuperset(os.listdir(path))):
+        raise RestoreRefused(f"{path} exists, and not from a restore that was cut short: move it away")
 
 
 def _make_empty(path: str) -> None:

@@ -288,6 +288,20 @@ def test_a_folder_that_was_copied_out_is_restored_without_the_store_it_came_from
     assert open_again(str(tmp_path / "new")) == truth
 
 
+def test_a_folder_of_somebody_else_beside_the_new_data_dir_is_left_alone(node, tmp_path):
+    work(node, 1)
+    pin = take(node, "one")
+    other = tmp_path / "new.tmp"
+    other.mkdir()
+    (other / "thesis.txt").write_text("years of work")
+    with pytest.raises(RestoreRefused, match=r"new\.tmp"):
+        do_restore(node.datadir.path, pin, to=str(tmp_path / "new"))
+    assert (other / "thesis.txt").read_text() == "years of work"
+    (other / "thesis.txt").rename(tmp_path / "thesis.txt")
+    (other / "index").mkdir()  # as a restore that was killed leaves it
+    do_restore(node.datadir.path, pin, to=str(tmp_path / "new"))
+
+
 def test_a_damaged_snapshot_is_refused(node, tmp_path):
     work(node, 1)
     pin = take(node, "one")
