@@ -5,6 +5,8 @@ changes of two nodes; the journal keeps the last one issued and stores it with e
 """
 
 COUNTER_BITS = 16
+WRONG_CLOCK_MS = 86_400_000
+"""A time noted further ahead of the clock than this was noted by a clock that was wrong; a step back of less is waited out."""
 
 
 def advance(last_stamp: int, now_ms: int) -> int:

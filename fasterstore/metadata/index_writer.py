@@ -249,6 +249,11 @@ class IndexWriter:
         statement = "SELECT number, prefix, segment, value FROM blobs WHERE unused_ms <= ? ORDER BY unused_ms LIMIT ?"
         return [schema.unpack_blob(*row) for row in self._execute(statement, (before_ms, limit)).fetchall()]
 
+    def unused_blobs_after(self, after_ms: int, limit: int) -> list[BlobRow]:
+        """Return at most `limit` blobs that nothing names since a time later than `after_ms`. Raises DamagedRow."""
+        statement = "SELECT number, prefix, segment, value FROM blobs WHERE unused_ms > ? LIMIT ?"
+        return [schema.unpack_blob(*row) for row in self._execute(statement, (after_ms, limit)).fetchall()]
+
     @property
     def damaged_blobs(self) -> int:
         """How many blobs failed verification and are not repaired."""

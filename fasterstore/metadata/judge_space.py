@@ -8,6 +8,7 @@ because no row lies in it.
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from fasterstore.clock import WRONG_CLOCK_MS
 from fasterstore.metadata.entries import Entry
 from fasterstore.metadata.index_writer import IndexWriter
 from fasterstore.metadata.space_entries import BlobsForgotten, BlobsMoved, Move, RangePunched, SegmentRemoved, SegmentRetired
@@ -24,8 +25,15 @@ class Relocation(NamedTuple):
 
 
 def judge_forget(index: IndexWriter, before_ms: int, limit: int, now_ms: int) -> list[Entry]:
-    """Return the entry that forgets at most `limit` blobs which nothing names since `before_ms` or longer, or none. Raises DamagedRow."""
-    blobs = tuple([row.number for row in index.unused_blobs(before_ms, limit) if not row.refs and row.zero_since_ms <= before_ms])
+    """Return the entry that forgets at most `limit` blobs which nothing names since `before_ms` or longer, or none. Raises DamagedRow.
+
+    Also those that lost their last name at a time still `WRONG_CLOCK_MS` away: the clock was wrong then, and no grace would ever end.
+    """
+    rows = [row for row in index.unused_blobs(before_ms, limit) if row.zero_since_ms <= before_ms]
+    if not rows:
+        after_ms = now_ms + WRONG_CLOCK_MS
+        rows = [row for row in index.unused_blobs_after(after_ms, limit) if row.zero_since_ms > after_ms]
+    blobs = tuple([row.number for row in rows if not row.refs])
     return [BlobsForgotten(blobs, now_ms)] if blobs else []
 
 

@@ -3,7 +3,7 @@
 Web looks at the parts and decides what an upload becomes; here it is only asked whether the upload is still what web looked at.
 """
 
-from fasterstore.clock import advance
+from fasterstore.clock import WRONG_CLOCK_MS, advance
 from fasterstore.errors import DamagedRecord, NoSuchBucket, NoSuchUpload, StaleEpoch, TooManyParts, UploadChanged
 from fasterstore.metadata.entries import BlobSource, Entry, PartPut, PartsReleased, UploadAborted, UploadCompleted, UploadCreated
 from fasterstore.metadata.index_writer import IndexWriter
@@ -109,8 +109,11 @@ def judge_expiry(index: IndexWriter, before_ms: int, now_ms: int) -> list[Entry]
 
 
 def judge_release(index: IndexWriter, before_ms: int, now_ms: int) -> list[Entry]:
-    """Return the entries that let a little go of what nothing uses since `before_ms` or longer, or none. Raises DamagedRow."""
-    due = index.uploads.release_before(before_ms)
+    """Return the entries that let a little go of what nothing uses since `before_ms` or longer, or none. Raises DamagedRow.
+
+    A time still `WRONG_CLOCK_MS` away counts as long ago (as in `judge_space.judge_forget`).
+    """
+    due = index.uploads.release_before(before_ms) or index.uploads.release_after(now_ms + WRONG_CLOCK_MS)
     if due is None:
         return []
     number, what = ManifestNumber(due.number), due.what

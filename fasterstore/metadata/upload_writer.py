@@ -122,6 +122,11 @@ class UploadWriter:
         found = self._execute(statement, (unused_ms,)).fetchone()
         return None if found is None else schema.unpack_release(*found)
 
+    def release_after(self, unused_ms: int) -> schema.Release | None:
+        """Return something that nothing uses since a time later than `unused_ms`, or None."""
+        found = self._execute("SELECT number, unused_ms, value FROM releases WHERE unused_ms > ? LIMIT 1", (unused_ms,)).fetchone()
+        return None if found is None else schema.unpack_release(*found)
+
     def delete_release(self, number: int) -> None:
         """What was to go has gone."""
         self._execute("DELETE FROM releases WHERE number = ?", (number,))

@@ -48,6 +48,21 @@ def test_a_blob_is_forgotten_only_when_nothing_names_it_and_its_grace_is_over(la
     audit(lab.path)
 
 
+def test_what_was_deleted_while_the_clock_stood_in_the_far_future_is_forgotten_once_it_is_right_again(lab):
+    lab.now(lambda: lab.put(b"a", b"kept"), lambda: lab.put(b"b", b"deleted"), lambda: lab.put(b"c", b"just deleted"))
+    right_ms = lab.now_ms
+    lab.now_ms = right_ms + 10 * 365 * 86_400_000
+    lab.now(lambda: lab.delete(b"b"))
+    lab.now_ms = right_ms + 5000
+    lab.now(lambda: lab.delete(b"c"))
+    lab.now_ms = right_ms  # a step back of some seconds is no reason to give up anybody's grace
+    assert forget(lab, age_ms=1000) == 1
+    assert lab.index.blob(2) is None
+    assert forget(lab, age_ms=1000) == 0
+    assert lab.index.blob(3) is not None
+    audit(lab.path)
+
+
 def test_a_blob_that_is_used_again_before_its_grace_is_over_stays(lab):
     lab.now(lambda: lab.put(b"a", b"body"))
     lab.now(lambda: lab.delete(b"a"))

@@ -233,6 +233,18 @@ def test_nothing_goes_before_its_time(lab):
     audit(lab.path)
 
 
+def test_parts_given_up_while_the_clock_stood_in_the_far_future_go_once_it_is_right_again(lab):
+    number = lab.upload(b"a")
+    lab.now(lambda: lab.part(number, 1, b"part", b"a"))
+    right_ms = lab.now_ms
+    lab.now_ms = right_ms + 10 * 365 * 86_400_000
+    lab.now(lambda: lab.ask.abort_upload("b", b"a", number, lab.now_ms))
+    lab.now_ms = right_ms
+    assert lab.now(lambda: lab.ask.release_parts(right_ms - 1000, lab.now_ms)) > 0
+    assert lab.index.uploads.release(number) is None
+    audit(lab.path)
+
+
 def test_what_has_been_unused_for_longest_goes_first(lab):
     first, second = lab.upload(b"first"), lab.upload(b"second")
     lab.now(lambda: lab.part(first, 1, b"one", b"first"), lambda: lab.part(second, 1, b"two", b"second"))
