@@ -309,8 +309,9 @@ class SegmentAppender:
 
     def seal(self) -> list[ActiveSegment]:
         """Close retired segments that have no open extent, giving back what was preallocated past their end; return them."""
+        # Looked at once: beside this native thread an extent may be finished between two looks, and its segment be in neither list.
         done = [segment for segment in self._retired if not segment.open_extents]
-        self._retired = [segment for segment in self._retired if segment.open_extents]
+        self._retired = [segment for segment in self._retired if segment not in done]
         for segment in done:
             self._close(segment)
         return done

@@ -8,7 +8,7 @@ import pytest
 from fasterstore.errors import InvariantError, StorageFull, VolumeSuspect
 from fasterstore.model import Epoch, SegmentId
 from fasterstore.storage import record, segment
-from fasterstore.storage.appender import PREALLOCATE_MIN_BYTES, Finished, SegmentAppender
+from fasterstore.storage.appender import PREALLOCATE_MIN_BYTES, ActiveSegment, Finished, SegmentAppender
 from fasterstore.storage.disk import RealDisk
 from fasterstore.storage.memory_disk import MemoryDisk
 
@@ -370,3 +370,21 @@ def test_it_works_alike_on_a_real_disk(tmp_path):
     assert [done.end for done in appender.seal()] == [(tmp_path / segment.segment_name(10)).stat().st_size]
     appender.close()
     assert sorted(disk.listdir(str(tmp_path))) == [segment.segment_name(10), segment.segment_name(11)]
+
+
+def test_a_segment_whose_last_extent_is_finished_while_others_are_sealed_is_sealed_the_next_time(appender):
+    class FinishedMeanwhile(ActiveSegment):
+        looks = 0
+
+        @property
+        def open_extents(self):
+            self.looks += 1
+            return int(self.looks == 1)
+
+        @open_extents.setter
+        def open_extents(self, count):
+            pass
+
+    busy = FinishedMeanwhile(SegmentId(1), bytes(16))
+    appender._retire(busy)
+    assert busy in [*appender.seal(), *appender.seal()]
