@@ -29,7 +29,7 @@ from fasterstore.metadata.index import IndexView
 from fasterstore.metadata.judge_space import Relocation
 from fasterstore.model import BlobRow, SegmentId, SegmentRow
 from fasterstore.storage.conversion import LargeConversion, must_convert, relocated_bytes
-from fasterstore.storage.disk import Disk
+from fasterstore.storage.disk import BAD_MEDIUM, Disk
 from fasterstore.storage.open_segments import OpenSegments
 from fasterstore.storage.relocation import Copied, LargeCopy, Target, copy_together
 from fasterstore.storage.segment import segment_name
@@ -196,7 +196,7 @@ class Round:
         try:
             return self._tools.segments.reader(segment.segment_id, segment.file_uuid).fd
         except (DamagedRecord, OSError) as error:
-            if isinstance(error, OSError) and error.errno not in {errno.EIO, errno.ENOENT}:
+            if isinstance(error, OSError) and error.errno not in {*BAD_MEDIUM, errno.ENOENT}:
                 raise
             raise SegmentUnreadable(f"segment {segment.segment_id:016x} cannot be read: {error}") from error
 

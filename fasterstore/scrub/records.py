@@ -9,7 +9,6 @@ something of the medium is: any other (no descriptor, no memory) is raised.
 Owns one open segment at a time. Copies bad records aside; deletes and changes nothing else.
 """
 
-import errno
 import os
 from collections.abc import Generator, Iterator
 
@@ -19,7 +18,7 @@ from fasterstore.model import BlobRow, SegmentId, SegmentRow
 from fasterstore.scrub.damage import Damage, Step, What
 from fasterstore.scrub.progress import Counts, Position
 from fasterstore.storage.cold_reading import Span, read_cold, spans, verify_in_pieces, verify_span
-from fasterstore.storage.disk import Disk
+from fasterstore.storage.disk import BAD_MEDIUM, Disk
 from fasterstore.storage.open_segments import OpenSegment, OpenSegments
 from fasterstore.storage.quarantine import Quarantine
 
@@ -27,8 +26,6 @@ ROWS = 256
 """Blobs of a batch: their rows are unpacked in one go, holding the interpreter."""
 LOOKS_MAX = 3
 PHASE = "records"
-_OF_THE_MEDIUM = (errno.EIO, errno.EILSEQ, errno.EBADMSG, errno.ENODATA)
-"""Read errors that a bad block gives (ext4, XFS and device mapper use the last three for checksums of their own)."""
 
 
 class RecordScrub:
@@ -122,6 +119,6 @@ class RecordScrub:
 
 
 def _of_the_medium(error: OSError) -> str:
-    if error.errno not in _OF_THE_MEDIUM:
+    if error.errno not in BAD_MEDIUM:
         raise error
     return str(error)

@@ -20,6 +20,8 @@ Buffer = bytes | bytearray | memoryview
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 """The errnos that mean a full disk and not a failing one, where they come before anything was written."""
+BAD_MEDIUM = frozenset({errno.EIO, errno.EILSEQ, errno.EBADMSG, errno.ENODATA})
+"""The errnos of a read that a bad block gives (ext4, XFS and device mapper use the last three for checksums of their own)."""
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
 IOV_MAX = os.sysconf("SC_IOV_MAX")

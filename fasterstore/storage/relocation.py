@@ -6,13 +6,12 @@ copied. Blocking; for a native thread, a step at a time. Nothing here decides wh
 gives the place and syncs it, the journal names it.
 """
 
-import errno
 from typing import NamedTuple
 
 from fasterstore.errors import DamagedRecord
 from fasterstore.keyring import Keyring
 from fasterstore.model import BlobLocation, BlobRow, SegmentId
-from fasterstore.storage.disk import Buffer, Disk
+from fasterstore.storage.disk import BAD_MEDIUM, Buffer, Disk
 from fasterstore.storage.record import (
     CHUNK_BYTES,
     HEADER_BYTES,
@@ -45,7 +44,7 @@ class Copied(NamedTuple):
 
 
 def copy_together(disk: Disk, source_fd: int, rows: list[BlobRow], target: Target, keyring: Keyring) -> Copied:
-    """Copy whole records one behind the other, with one write. Raises OSError (but not EIO of a read: that record is damaged)."""
+    """Copy whole records one behind the other, with one write. Raises OSError (but not of a read that the medium fails: that record is damaged)."""
     copied = Copied([], [])
     buffers: list[Buffer] = []
     offset = target.offset
@@ -85,7 +84,7 @@ class LargeCopy:
     def step(self) -> bool:
         """Copy the next window; return whether there is more. The header goes last, as in every record.
 
-        Raises DamagedRecord, OSError (but not EIO of a read).
+        Raises DamagedRecord, OSError (but not of a read that the medium fails).
         """
         disk, place, start = self._disk, self._row.location, self._row.location.offset
         if not self._header:
@@ -118,7 +117,7 @@ def read(disk: Disk, fd: int, length: int, offset: int) -> bytes:
     try:
         data = disk.pread(fd, length, offset)
     except OSError as error:
-        if error.errno == errno.EIO:
+        if error.errno in BAD_MEDIUM:
             raise DamagedRecord(f"the disk cannot read the record: {error.strerror}") from error
         raise
     if len(data) != length:

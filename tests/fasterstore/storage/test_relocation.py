@@ -63,9 +63,10 @@ def test_a_record_that_fails_its_checksum_is_left_out_and_its_neighbours_are_not
         assert files.stored(new) == BODIES[row.number - 1]
 
 
-def test_a_record_that_the_disk_cannot_read_is_damaged_and_a_write_that_fails_is_an_error():
+@pytest.mark.parametrize("error", [errno.EIO, errno.EILSEQ, errno.EBADMSG, errno.ENODATA])
+def test_a_record_that_the_disk_cannot_read_is_damaged_and_a_write_that_fails_is_an_error(error):
     files = Files(BODIES)
-    files.disk.fail_next("pread", errno.EIO, after=1)
+    files.disk.fail_next("pread", error, after=1)
     assert [row.number for row, _ in copy_together(files.disk, files.source, files.rows, files.target, NO_KEYS).damaged] == [2]
     files.disk.fail_next("pwritev", errno.EIO)
     with pytest.raises(OSError):
