@@ -96,8 +96,11 @@ def restore(disk: Disk, data_dir: str | None, pin: pins.Pin, lsn: int, to: str |
     staging = os.path.join(data_dir, STAGING_NAME)
     _make_empty(staging)
     node_id, _log_uuid = read_identity(disk, data_dir)
-    # The running keys hold all that older ones held, under today's master key; another node's snapshot brings its own.
+    # The running keys hold all that older ones held, under today's master key; another node's snapshot brings its own, and with them
+    # the data dir becomes another node's: its older snapshots then bring back theirs.
     with_keys = pin.node_id != node_id or not disk.exists(os.path.join(data_dir, pins.KEYS_NAME))
+    if pin.node_id != node_id:
+        node_id = os.urandom(UUID_BYTES)
     log_uuid = _prepare(disk, pin, Target(staging, node_id, with_keys), lsn, data_dir, bar)
     disk.fsync_dir(staging)
     disk.fsync_dir(data_dir)

@@ -122,6 +122,11 @@ def open_again(path):
     return found
 
 
+def keys_of(folder):
+    with open(os.path.join(folder, "keys.json"), "rb") as file:
+        return file.read()
+
+
 def do_restore(data_dir, pin, lsn=None, to=None, disk=None):
     return restore(disk or RealDisk(), data_dir, pin, pin.lsn if lsn is None else lsn, to, ProgressBar())
 
@@ -286,6 +291,23 @@ def test_a_folder_that_was_copied_out_is_restored_without_the_store_it_came_from
     shutil.rmtree(node.datadir.path)
     do_restore(None, pins.read_pin(RealDisk(), folder), to=str(tmp_path / "new"))
     assert open_again(str(tmp_path / "new")) == truth
+
+
+def test_the_keys_follow_the_snapshot_also_back_from_that_of_another_node(node, tmp_path):
+    work(node, 1)
+    truth = dict(node.truth)
+    own = take(node, "own")
+    keys = keys_of(own.path)
+    other = make_node(tmp_path / "other")
+    other.journal.ask(m.CreateBucket("b"))
+    copy_folder(take(other, "one"), str(tmp_path / "out"), ProgressBar())
+    other.stop()
+    node.stop()
+    do_restore(node.datadir.path, pins.read_pin(RealDisk(), str(tmp_path / "out")))
+    assert keys_of(node.datadir.path) == keys_of(other.datadir.path) != keys
+    do_restore(node.datadir.path, own)
+    assert keys_of(node.datadir.path) == keys
+    assert open_again(node.datadir.path) == truth
 
 
 def test_a_folder_of_somebody_else_beside_the_new_data_dir_is_left_alone(node, tmp_path):
