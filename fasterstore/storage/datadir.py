@@ -31,7 +31,7 @@ from fasterstore.errors import StoreError, UnsupportedFormat
 from fasterstore.storage.atomic_file import json_bytes, read_json, write_atomically
 from fasterstore.storage.disk import FILE_MODE, FOLDER_MODE, Disk
 from fasterstore.storage.key_file import KEY_BYTES, KeyFile, read_key_file, render, settle_previous
-from fasterstore.storage.restore_switch import finish_restore
+from fasterstore.storage.restore_switch import COMMIT_NAME, finish_restore
 
 FORMAT = 2
 FORMAT_NAME = "format.json"
@@ -128,10 +128,13 @@ def open_datadir(disk: Disk, path: str, random_bytes: Callable[[int], bytes]) ->
 def read_datadir(disk: Disk, path: str) -> DataDir:
     """The data dir at `path`, changing nothing and without its keys (`keys` is empty): for tools that look at it.
 
-    Raises UnsupportedFormat: there is none, of another format, or a part of it is missing or unreadable. Raises OSError as the disk does.
+    Raises UnsupportedFormat: there is none, of another format, half of a restore, or a part of it is missing or unreadable. Raises OSError
+    as the disk does.
     """
     path = os.path.abspath(path)
     format_path = os.path.join(path, FORMAT_NAME)
+    if disk.exists(os.path.join(path, COMMIT_NAME)):
+        raise UnsupportedFormat(f"{path}: a restore in place was cut short; the next start, or restore, finishes it")
     for name in (FORMAT_NAME, *_STORE_FOLDERS):
         if not disk.exists(os.path.join(path, name)):
             raise UnsupportedFormat(f"{path}: there is no {name}; it is not a FasterStore data dir, or a part of it is missing")

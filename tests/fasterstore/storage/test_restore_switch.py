@@ -6,7 +6,7 @@ import random
 import pytest
 
 from fasterstore.errors import UnsupportedFormat
-from fasterstore.storage.datadir import open_datadir
+from fasterstore.storage.datadir import open_datadir, read_datadir
 from fasterstore.storage.disk import RealDisk
 from fasterstore.storage.restore_switch import commit_document, finish_restore
 
@@ -71,3 +71,16 @@ def test_a_data_dir_without_the_folders_of_copies_is_switched_too(tmp_path):
     assert finish_restore(RealDisk(), str(path)) == str(path / "quarantine" / "restore-1")
     assert (path / "format.json").read_bytes() == b"new"
     assert not (path / "restore.json").exists()
+
+
+def test_who_only_looks_at_a_data_dir_refuses_one_that_is_half_switched(tmp_path):
+    path = str(tmp_path / "data")
+    open_datadir(RealDisk(), path, random.Random(1).randbytes)
+    assert read_datadir(RealDisk(), path).path == path
+    (tmp_path / "data" / "restore").mkdir()
+    (tmp_path / "data" / "restore.json").write_bytes(commit_document("restore-1", LOG))
+    with pytest.raises(UnsupportedFormat, match="cut short"):
+        read_datadir(RealDisk(), path)
+    assert (tmp_path / "data" / "restore.json").exists()
+    finish_restore(RealDisk(), path)
+    assert read_datadir(RealDisk(), path).path == path
