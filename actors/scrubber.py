@@ -25,10 +25,9 @@ from fasterstore.scrub.report import ScrubReport
 from fasterstore.scrub.round import Round
 from fasterstore.storage.atomic_file import write_atomically
 from fasterstore.storage.datadir import DataDir
-from fasterstore.storage.disk import Disk
+from fasterstore.storage.disk import Disk, read_file
 from fasterstore.storage.index_mark import index_damage, mark_index_damaged
 from fasterstore.storage.quarantine import Quarantine
-from fasterstore.storage.wal_recovery import read_file
 
 logger = logging.getLogger("fasterstore.scrub")
 

@@ -19,12 +19,11 @@ from fasterstore.model import BlobLocation, BlobRow
 from fasterstore.storage import record, wal_format
 from fasterstore.storage.cold_reading import verify_in_pieces
 from fasterstore.storage.datadir import DataDir, read_datadir
-from fasterstore.storage.disk import RealDisk
+from fasterstore.storage.disk import RealDisk, read_file
 from fasterstore.storage.segment import segment_name
 from fasterstore.storage.segment import unpack_header as unpack_segment_header
 from fasterstore.storage.wal import list_files
 from fasterstore.storage.wal_format import FileWalk, FrameAt
-from fasterstore.storage.wal_recovery import read_file
 
 SHOWN, NOT_THERE, COULD_NOT_RUN = 0, 1, 2
 HIDDEN = "(hidden)"

@@ -11,10 +11,9 @@ from fasterstore.check.finding import Finding, Kind
 from fasterstore.errors import StoreError, UnsupportedFormat
 from fasterstore.metadata.entries import decode
 from fasterstore.storage import wal_format
-from fasterstore.storage.disk import Disk
+from fasterstore.storage.disk import Disk, read_file
 from fasterstore.storage.wal import list_files
 from fasterstore.storage.wal_format import FileHeader, FileWalk
-from fasterstore.storage.wal_recovery import read_file
 
 
 class LogEnd(NamedTuple):

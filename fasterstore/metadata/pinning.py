@@ -18,6 +18,7 @@ from fasterstore.metadata import index_file
 from fasterstore.metadata.roll import Places, Progress, file_bytes, require_room, sync_file
 from fasterstore.storage.atomic_file import write_atomically
 from fasterstore.storage.datadir import FORMAT, DataDir
+from fasterstore.storage.disk import read_file
 from fasterstore.storage.kept_copies import copy_file, list_copies, whole
 from fasterstore.storage.pins import (
     INDEX_NAME,
@@ -27,7 +28,6 @@ from fasterstore.storage.pins import (
     PinRefused,
     check_name,
     pins_dir,
-    read_small,
     remove_folder,
     write_document,
 )
@@ -92,7 +92,7 @@ class Pinning:
         for name in linked - wanted:
             disk.unlink(os.path.join(self._segments, name))
         sizes = [file_bytes(disk, os.path.join(self._segments, name)) for name in wanted]
-        write_atomically(disk, os.path.join(self._path, KEYS_NAME), read_small(disk, os.path.join(self._datadir.path, KEYS_NAME)))
+        write_atomically(disk, os.path.join(self._path, KEYS_NAME), read_file(disk, os.path.join(self._datadir.path, KEYS_NAME)))
         sync_file(disk, self.index_path)
         for folder in (self._segments, self._path):
             disk.fsync_dir(folder)

@@ -21,9 +21,9 @@ from fasterstore.model import SegmentRow
 from fasterstore.storage import wal_format
 from fasterstore.storage.atomic_file import write_atomically
 from fasterstore.storage.datadir import FORMAT, FORMAT_NAME
-from fasterstore.storage.disk import Disk
+from fasterstore.storage.disk import Disk, read_file
 from fasterstore.storage.kept_copies import copy_file
-from fasterstore.storage.pins import INDEX_NAME, KEYS_NAME, SEGMENTS_NAME, Pin, read_small
+from fasterstore.storage.pins import INDEX_NAME, KEYS_NAME, SEGMENTS_NAME, Pin
 from fasterstore.storage.segment import HEADER_BYTES, segment_name, unpack_header
 from fasterstore.storage.verified_copy import copy_verified
 from fasterstore.storage.wal import list_files
@@ -70,7 +70,7 @@ def prepare(
     sync_file(disk, index_path)
     _begin_log(disk, journal_dir, log_uuid, lsn + 1, random_bytes)
     if target.with_keys:
-        write_atomically(disk, os.path.join(target.path, KEYS_NAME), read_small(disk, os.path.join(pin.path, KEYS_NAME)))
+        write_atomically(disk, os.path.join(target.path, KEYS_NAME), read_file(disk, os.path.join(pin.path, KEYS_NAME)))
     for folder in (index_dir, journal_dir, segments_dir):
         disk.fsync_dir(folder)
     document = {"format": FORMAT, "node_id": target.node_id.hex(), "log_uuid": log_uuid.hex()}

@@ -11,7 +11,7 @@ import zlib
 from typing import Any
 
 from fasterstore.errors import UnsupportedFormat
-from fasterstore.storage.disk import Disk
+from fasterstore.storage.disk import Disk, read_file
 
 CHECKSUM_FIELD = "crc32"
 
@@ -35,13 +35,8 @@ def write_atomically(disk: Disk, path: str, data: bytes) -> None:
 
 def read_json(disk: Disk, path: str) -> dict[str, Any]:
     """The JSON object in a file, without its checksum. Raises UnsupportedFormat: it holds anything else, or fails its checksum. OSError."""
-    fd = disk.open(path, read_only=True)
     try:
-        data = disk.pread(fd, disk.size(fd), 0)
-    finally:
-        disk.close(fd)
-    try:
-        document = json.loads(data)
+        document = json.loads(read_file(disk, path))
     except ValueError as error:
         raise UnsupportedFormat(f"{path}: not readable as JSON") from error
     if not isinstance(document, dict):

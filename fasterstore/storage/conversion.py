@@ -36,7 +36,7 @@ class LargeConversion:
         self._written = 0
 
     def step(self) -> bool:
-        """Convert the next window; return whether there is more. Raises DamagedRecord, OSError (but not of a read that the medium fails)."""
+        """Convert the next window; return whether there is more. Raises DamagedRecord, OSError (but not a bad medium of a read)."""
         place, start = self._row.location, self._row.location.offset
         if not self._done:
             header = check_header(read(self._disk, self._source_fd, HEADER_BYTES, start), place)

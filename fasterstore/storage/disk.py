@@ -263,3 +263,12 @@ class RealDisk:
     def free_bytes(self, path: str) -> int:
         status = os.statvfs(path)
         return status.f_bavail * status.f_frsize
+
+
+def read_file(disk: Disk, path: str) -> bytes:
+    """The whole file. Raises OSError."""
+    fd = disk.open(path, read_only=True)
+    try:
+        return disk.pread(fd, disk.size(fd), 0)
+    finally:
+        disk.close(fd)

@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 
 from fasterstore.errors import StoreError, UnsupportedFormat
 from fasterstore.storage.atomic_file import json_bytes, read_json, write_atomically
-from fasterstore.storage.disk import Disk
+from fasterstore.storage.disk import Disk, read_file
 
 PLAIN_VERSION = 1
 WRAPPED_VERSION = 2
@@ -109,7 +109,7 @@ def write_key_file(disk: Disk, path: str, keys: KeyFile, *, keep_previous: bool)
     """
     data = render(keys)
     if keep_previous:
-        write_atomically(disk, path + PREVIOUS_SUFFIX, _contents(disk, path))
+        write_atomically(disk, path + PREVIOUS_SUFFIX, read_file(disk, path))
     write_atomically(disk, path, data)
     if not keep_previous:
         write_atomically(disk, path + PREVIOUS_SUFFIX, data)
@@ -164,14 +164,6 @@ def _ids(disk: Disk, path: str) -> set[str]:
     except UnsupportedFormat:
         found = set()
     return found or {""}
-
-
-def _contents(disk: Disk, path: str) -> bytes:
-    fd = disk.open(path, read_only=True)
-    try:
-        return disk.pread(fd, disk.size(fd), 0)
-    finally:
-        disk.close(fd)
 
 
 def _key(text: str, length: int) -> bytes:

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from fasterstore.errors import StorageFull, StoreError, UnsupportedFormat
 from fasterstore.storage.atomic_file import write_atomically
 from fasterstore.storage.datadir import FORMAT
-from fasterstore.storage.disk import NO_SPACE, Disk
+from fasterstore.storage.disk import NO_SPACE, Disk, read_file
 
 VERSION = 1
 INDEX_NAME, SEGMENTS_NAME, KEYS_NAME, DOCUMENT_NAME = "index.db", "segments", "keys.json", "snapshot.json"
@@ -67,7 +67,7 @@ def read_pin(disk: Disk, path: str) -> Pin:
     """The pin or folder at `path`. Raises UnsupportedFormat: it is none, or of a newer format; OSError."""
     document_path = os.path.join(path, DOCUMENT_NAME)
     try:
-        document = json.loads(read_small(disk, document_path))
+        document = json.loads(read_file(disk, document_path))
         pin = Pin(
             document["name"], path, document["lsn"], bytes.fromhex(document["log_uuid"]), bytes.fromhex(document["node_id"]),
             document["data_format"], document["made_ms"], document["index_bytes"], document["segments"], document["segment_bytes"],
@@ -151,15 +151,6 @@ def remove_folder(disk: Disk, path: str) -> None:
         else:
             disk.unlink(inside)
     os.rmdir(path)
-
-
-def read_small(disk: Disk, path: str) -> bytes:
-    """A whole small file. Raises OSError."""
-    fd = disk.open(path, read_only=True)
-    try:
-        return disk.pread(fd, disk.size(fd), 0)
-    finally:
-        disk.close(fd)
 
 
 def refusal(error: OSError) -> StoreError:

@@ -44,7 +44,7 @@ class Copied(NamedTuple):
 
 
 def copy_together(disk: Disk, source_fd: int, rows: list[BlobRow], target: Target, keyring: Keyring) -> Copied:
-    """Copy whole records one behind the other, with one write. Raises OSError (but not of a read that the medium fails: that record is damaged)."""
+    """Copy whole records one behind the other, with one write. Raises OSError (of a read only what the medium is not to blame for)."""
     copied = Copied([], [])
     buffers: list[Buffer] = []
     offset = target.offset
@@ -84,7 +84,7 @@ class LargeCopy:
     def step(self) -> bool:
         """Copy the next window; return whether there is more. The header goes last, as in every record.
 
-        Raises DamagedRecord, OSError (but not of a read that the medium fails).
+        Raises DamagedRecord, OSError (but not a bad medium of a read).
         """
         disk, place, start = self._disk, self._row.location, self._row.location.offset
         if not self._header:

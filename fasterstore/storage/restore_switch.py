@@ -13,7 +13,7 @@ import json
 import os
 
 from fasterstore.errors import UnsupportedFormat
-from fasterstore.storage.disk import Disk
+from fasterstore.storage.disk import Disk, read_file
 from fasterstore.storage.kept_copies import files_of, list_copies, log_mark
 
 VERSION = 1
@@ -69,13 +69,8 @@ def finish_restore(disk: Disk, path: str) -> str:
 
 
 def _read(disk: Disk, path: str) -> tuple[str, bytes]:
-    fd = disk.open(path, read_only=True)
     try:
-        data = disk.pread(fd, disk.size(fd), 0)
-    finally:
-        disk.close(fd)
-    try:
-        document = json.loads(data)
+        document = json.loads(read_file(disk, path))
         version, aside, log_uuid = document["restore"], document["aside"], bytes.fromhex(document["log_uuid"])
     except (ValueError, KeyError, TypeError) as error:
         raise UnsupportedFormat(f"{path}: unreadable; a restore was to be finished by it") from error

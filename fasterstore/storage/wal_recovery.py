@@ -36,11 +36,11 @@ from blake3 import blake3
 
 from fasterstore.errors import DamagedLog, StorageFull, VolumeSuspect
 from fasterstore.storage import wal_format
-from fasterstore.storage.disk import NO_SPACE, Disk
+from fasterstore.storage.disk import NO_SPACE, Disk, read_file
 from fasterstore.storage.wal import ROTATE_BYTES, STEP_BYTES, Tail, WalWriter, list_files
 from fasterstore.storage.wal_format import FILE_HEADER_BYTES, NO_HASH, FileHeader, FileWalk
 
-__all__ = ["FIRST_LSN", "Recovered", "damaged", "list_files", "read_file", "read_from", "recover"]
+__all__ = ["FIRST_LSN", "Recovered", "damaged", "list_files", "read_from", "recover"]
 
 RandomBytes = Callable[[int], bytes]
 
@@ -149,15 +149,6 @@ def read_from(disk: Disk, folder: str, lsn: int, *, upto_lsn: int | None = None)
                     return
         if before.reason:
             raise damaged(path, before.end, before.reason)
-
-
-def read_file(disk: Disk, path: str) -> bytes:
-    """The whole file. Raises OSError."""
-    fd = disk.open(path, read_only=True)
-    try:
-        return disk.pread(fd, disk.size(fd), 0)
-    finally:
-        disk.close(fd)
 
 
 def damaged(path: str, offset: int, reason: str) -> DamagedLog:
