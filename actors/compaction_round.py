@@ -245,4 +245,3 @@ class Round:
         if paced:
             self._tools.pace(self._tools.timer() - started)
         return answer
-

@@ -22,14 +22,14 @@ from fasterstore.keyring import NO_KEYS, Keyring
 from fasterstore.metadata.index import IndexView
 from fasterstore.model import NO_BLOB, BlobRow
 from fasterstore.storage.appender import Extent, Finished, SegmentAppender
-from fasterstore.storage.disk import Disk
+from fasterstore.storage.disk import BAD_MEDIUM, Disk
 from fasterstore.storage.open_segments import OpenSegments
 from fasterstore.storage.record import record_bytes
 from fasterstore.storage.sealed_record import plaintext_of
 
 logger = logging.getLogger("fasterstore.segments")
 
-_UNREADABLE = (errno.EIO, errno.ENOENT)
+_UNREADABLE = {*BAD_MEDIUM, errno.ENOENT}
 """A read that fails with one of these says something of the record; any other (no descriptor, no memory) only of this process."""
 
 BATCH_MAX_PAYLOAD_BYTES = 4 << 20

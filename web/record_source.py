@@ -3,12 +3,12 @@
 Owns the buffers of reading. Nothing here knows a request or an actor: `window` runs in native threads. Never hands out unchecked bytes.
 """
 
-import errno
 import os
 from typing import NamedTuple
 
 from fasterstore.errors import DamagedRecord
 from fasterstore.model import BlobLocation
+from fasterstore.storage.disk import BAD_MEDIUM
 from fasterstore.storage.open_segments import OpenSegment
 from fasterstore.storage.record import CHUNK_BYTES, HEADER_BYTES, check_header, table_bytes, verify_chunk, verify_table
 
@@ -150,6 +150,6 @@ def read_into(fd: int, view: memoryview, offset: int) -> None:
                 raise DamagedRecord("the segment file ends inside the record")
             done += count
     except OSError as error:
-        if error.errno == errno.EIO:
+        if error.errno in BAD_MEDIUM:
             raise DamagedRecord(f"the disk cannot read the record: {error.strerror}") from error
         raise

@@ -5,7 +5,6 @@ store is in use is looked up again before it is a finding, as the compactor may 
 is a note and stays.
 """
 
-import errno
 import os
 from collections.abc import Iterator
 
@@ -14,7 +13,7 @@ from fasterstore.errors import DamagedRecord, DamagedRow, StoreError
 from fasterstore.metadata.index import IndexView
 from fasterstore.model import BlobLocation, BlobRow, SegmentRow
 from fasterstore.storage.cold_reading import read_cold, spans, verify_in_pieces, verify_span
-from fasterstore.storage.disk import Disk
+from fasterstore.storage.disk import BAD_MEDIUM, Disk
 from fasterstore.storage.record import HEADER_BYTES, check_header, record_bytes, table_bytes, verify_table
 from fasterstore.storage.segment import HEADER_BYTES as SEGMENT_HEADER_BYTES
 from fasterstore.storage.segment import parse_segment_name, segment_name, unpack_header
@@ -83,6 +82,10 @@ class SegmentCheck:
             header = unpack_header(self._disk.pread(fd, SEGMENT_HEADER_BYTES, 0))
         except StoreError as error:
             return error.detail
+        except OSError as error:
+            if error.errno not in BAD_MEDIUM:
+                raise
+            return str(error)
         if (header.segment_id, header.file_uuid, header.epoch) != (row.segment_id, row.file_uuid, row.epoch):
             return "the header is that of another file"
         return ""
@@ -144,7 +147,7 @@ class SegmentCheck:
         try:
             return read_cold(self._disk, fd, length, offset)
         except OSError as error:
-            if error.errno != errno.EIO:
+            if error.errno not in BAD_MEDIUM:
                 raise
             return None
 
@@ -161,7 +164,7 @@ class SegmentCheck:
         except DamagedRecord as error:
             return error.detail
         except OSError as error:
-            if error.errno != errno.EIO:
+            if error.errno not in BAD_MEDIUM:
                 raise
             return str(error)
         return ""

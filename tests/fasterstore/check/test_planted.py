@@ -1,5 +1,6 @@
 """Each kind of finding is found where it was planted, and a sound store has none. Real data dirs, broken by hand."""
 
+import errno
 import os
 import re
 from pathlib import Path
@@ -7,7 +8,8 @@ from pathlib import Path
 import apsw
 import pytest
 
-from fasterstore.check.finding import NOTES, Kind
+from fasterstore.check.finding import NOTES, Finding, Kind
+from fasterstore.check.store import StoreCheck
 from fasterstore.metadata import schema
 from fasterstore.metadata import upload_schema as uploads
 from fasterstore.metadata.index import open_connection
@@ -291,6 +293,22 @@ def test_a_segment_file_that_took_the_name_of_another(store):
     assert "another file" in found(store, Kind.SEGMENT_HEADER)[0].detail
     store.flip(other, 30)
     assert any("checksum" in found_one.detail for found_one in found(store, Kind.SEGMENT_HEADER))
+
+
+class _BadDisk(RealDisk):
+    """A medium that cannot read segment files."""
+
+    def pread(self, fd, length, offset):
+        if os.readlink(f"/proc/self/fd/{fd}").endswith(".seg"):
+            raise OSError(errno.ENODATA, "a bad block")
+        return super().pread(fd, length, offset)
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_a_segment_file_that_the_medium_cannot_read(store, full):
+    check = StoreCheck(_BadDisk(), store.datadir, running=False, full=full)
+    kinds = {found.kind for found in check.run() if isinstance(found, Finding)}
+    assert {Kind.SEGMENT_HEADER, Kind.RECORD_DAMAGED} <= kinds
 
 
 def test_a_segment_file_that_was_cut(store):
