@@ -13,7 +13,7 @@ from fasterstore.metadata.requests import Requests
 
 
 class SpaceJudges:
-    """One method a message. `segment` looks a segment's row up."""
+    """One method a message; `by_message` is for the journal's table of judges."""
 
     def __init__(self, requests: Requests, index: IndexWriter) -> None:
         self._requests = requests

@@ -100,7 +100,7 @@ class RegionDesk:
     def _punch(self, message: m.RangeGivenBack) -> None:
         try:
             self._thread.run(self._punch_blocks, message)
-        except (OSError, DamagedRecord) as error:  # they stay dead, until their segment is rewritten
+        except (OSError, DamagedRecord) as error:  # held until the segment goes: the log counts them as given back
             logger.error("blocks of segment %016x could not be given back: %s", message.segment_id, error)
 
     def _punch_blocks(self, message: m.RangeGivenBack) -> None:
