@@ -25,6 +25,7 @@ import gevent
 import pykka
 from gevent import GreenletExit, Timeout, get_hub, getcurrent, joinall, sleep, spawn, spawn_later
 from gevent.event import Event
+from gevent.lock import Semaphore
 from gevent.monkey import get_original
 from gevent.socket import wait_read, wait_write
 from pykka import ActorDeadError
@@ -51,6 +52,7 @@ __all__ = [
     "Ref",
     "Reply",
     "ReplyTo",
+    "Semaphore",
     "Timeout",
     "ask",
     "close_now",

@@ -33,6 +33,7 @@ logger = logging.getLogger("fasterstore.web")
 
 FORGET_UNLINKED_SECS = 1.0
 SLOW_MEMORY_BYTES = 16 * 1024 * 1024
+RUSH_MEMORY_BYTES = 32 * 1024 * 1024
 """What the slow clients of all workers may hold: with what 2,000 connections cost anyway it stays below 64 MiB."""
 
 
@@ -74,6 +75,7 @@ class WebProcess:
             progress_timeout_secs=settings.request_timeout_secs,
             min_body_rate_bytes=settings.min_body_rate_bytes_per_sec,
             slow_memory_bytes=SLOW_MEMORY_BYTES // max(settings.workers, 1),
+            rush_memory_bytes=RUSH_MEMORY_BYTES // max(settings.workers, 1),
         )
         tls = None
         if settings.tls_cert_path is not None and settings.tls_key_path is not None:

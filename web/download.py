@@ -29,7 +29,7 @@ from fasterstore.storage.record import (
     verify_record,
 )
 from fasterstore.storage.sealed_record import is_sealed
-from web.read_ahead import read_ahead
+from web.read_ahead import Place, places, read_ahead, read_in_turn, regions_until_place
 from web.record_source import (
     WARM_BYTES,
     WINDOW_BYTES,
@@ -40,7 +40,7 @@ from web.record_source import (
     read_if_warm,
     warm_buffers,
 )
-from web.regions import FileRegion
+from web.regions import CheckedRegion, FileRegion, Piece
 from web.sealed_download import open_sealed_download
 from web.sealed_source import read_record, read_warm_record, sealed_blob_id
 from web.streamed_body import StreamedBody
@@ -139,13 +139,27 @@ def _open_download(worker: Worker, segment: OpenSegment, location: BlobLocation,
         warm = open_warm(segment, location, first, checked_end)
         if warm is not None:
             return Download(worker, warm, first, checked_end, end, mode, [])
+    place = None
+    if mode == "strict":
+        place = places.take()
+        if place is None:
+            source, _ = read_in_turn(open_first, segment, location, mode, first, min(_chunk_end(first), end))
+            return Download(worker, source, first, first, end, mode, [])
     checked_end = min(_window_end(first), end)
-    source, window = offload(open_first, segment, location, mode, first, checked_end)
-    return Download(worker, source, first, checked_end, end, mode, window)
+    try:
+        source, window = offload(open_first, segment, location, mode, first, checked_end)
+    except BaseException:
+        places.give_back(place)
+        raise
+    return Download(worker, source, first, checked_end, end, mode, window, place)
 
 
 def _warm_end(first: int) -> int:
     return (first // WARM_BYTES + 1) * WARM_BYTES
+
+
+def _chunk_end(first: int) -> int:
+    return (first // CHUNK_BYTES + 1) * CHUNK_BYTES
 
 
 def _window_end(first: int) -> int:
@@ -156,10 +170,20 @@ def _window_end(first: int) -> int:
 class Download(StreamedBody):
     """The body of a large answer: the bytes `first` .. `end` of one record, in windows."""
 
-    __slots__ = ("_checked_end", "_end", "_first", "_mode", "_source", "_window", "_worker")
+    __slots__ = ("_checked_end", "_end", "_first", "_mode", "_place", "_source", "_window", "_worker")
 
-    def __init__(self, worker: Worker, source: Source, first: int, checked_end: int, end: int, mode: str, window: list[bytes]) -> None:
-        """`first` .. `checked_end` has been verified; with `strict`, its chunks are in `window`."""
+    def __init__(
+        self,
+        worker: Worker,
+        source: Source,
+        first: int,
+        checked_end: int,
+        end: int,
+        mode: str,
+        window: list[bytes],
+        place: Place | None = None,
+    ) -> None:
+        """`first` .. `checked_end` has been verified; with `strict`, its chunks are in `window`, and `place` is that to read ahead."""
         super().__init__()
         self._worker = worker
         self._source = source
@@ -168,19 +192,20 @@ class Download(StreamedBody):
         self._end = end
         self._mode = mode
         self._window = window
+        self._place = place
 
     @property
     def held_bytes(self) -> int:
         """See StreamedBody: with `strict`, the window that is being sent and the next one."""
-        return 2 * WINDOW_BYTES if self._mode == "strict" else 0
+        return 0 if self._place is None else 2 * WINDOW_BYTES
 
-    def regions(self) -> Iterator[FileRegion | bytes | memoryview]:
+    def regions(self) -> Iterator[Piece]:
         """Pieces of the file, each verified before it is yielded; with `strict`, the verified bytes themselves.
 
         Raises: DamagedRecord (already logged and counted), OSError: the answer cannot be completed, reset the connection.
         """
         if self._mode == "strict":
-            yield from self._pieces(self._window)
+            yield from self._strict_pieces()
             return
         fd = self._source.segment.fd
         start = self._source.location.offset + HEADER_BYTES
@@ -197,8 +222,16 @@ class Download(StreamedBody):
 
     def __iter__(self) -> Iterator[bytes]:
         """Verified bytes. Raises as `regions()` does."""
-        for piece in self._pieces(self._window or None):
-            yield bytes(piece)
+        if self._mode == "strict":
+            for piece in self._strict_pieces():
+                if isinstance(piece, CheckedRegion):
+                    yield from piece.pieces()
+                else:
+                    yield bytes(piece)
+            return
+        for start, end, chunks in self._windows(self._first, keep=True):
+            for piece in _cut(chunks, start, end):
+                yield bytes(piece)
 
     def _warm_pieces(self, first: int) -> Iterator[memoryview]:
         """Verified bytes from `first` on, for as long as they are in memory and there is a buffer for them. Raises as `regions()` does."""
@@ -224,14 +257,37 @@ class Download(StreamedBody):
         finally:
             warm_buffers.give_back(buffer)
 
-    def _pieces(self, ready: list[bytes] | None) -> Iterator[bytes | memoryview]:
-        """All of it as verified chunks. `ready`: the first window's, if it has been read."""
-        first = self._first
-        if ready is not None:
-            yield from _cut(ready, first, self._checked_end)
-            first = self._checked_end
-        for start, end, chunks in self._windows(first, keep=True):
-            yield from _cut(chunks, start, end)
+    def _strict_pieces(self) -> Iterator[bytes | memoryview | CheckedRegion]:
+        """All of it as verified chunks, or to be read and verified when they are sent."""
+        first = self._checked_end
+        try:
+            if self._window:
+                yield from _cut(self._window, self._first, first)
+                self._window = []
+            if self._place is None:
+                first, self._place = yield from regions_until_place(self._read_chunk, _window_end, first, self._end)
+            for start, end, chunks in self._windows(first, keep=True):
+                yield from _cut(chunks, start, end)
+        finally:
+            self._give_back_place()
+
+    def close(self) -> None:
+        """See StreamedBody."""
+        self._give_back_place()
+        super().close()
+
+    def _give_back_place(self) -> None:
+        place, self._place = self._place, None
+        places.give_back(place)
+
+    def _read_chunk(self, first: int, end: int) -> memoryview:
+        """The verified bytes `first` .. `end` of one chunk, of the first one if there are more. Raises as `regions()` does."""
+        try:
+            (chunk,) = read_in_turn(self._source.window, first, min(_chunk_end(first), end), True)
+        except (DamagedRecord, OSError) as error:
+            raise self._damaged(error) from error
+        start = first % CHUNK_BYTES
+        return memoryview(chunk)[start : start + end - first]
 
     def _windows(self, first: int, keep: bool) -> Iterator[tuple[int, int, list[bytes]]]:
         """(first, end, chunks) of each window from `first` on, the next one being read and verified meanwhile."""

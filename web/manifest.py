@@ -9,6 +9,7 @@ is kept for FS_READ_GRACE_SECS: a download that takes longer than that after a d
 import logging
 from bisect import bisect_left, bisect_right
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from typing import Any
 
 from actors.messages import BlobFoundDamaged
 from actors.runtime import sleep
@@ -20,7 +21,7 @@ from fasterstore.metadata.upload_view import PartMap
 from fasterstore.model import ManifestNumber, ObjectRow, PartRow, Slice
 from fasterstore.s3.errors import S3Error, from_store
 from web.download import UNBROKEN_PIECES, open_blob
-from web.regions import FileRegion, Piece
+from web.regions import CheckedRegion, FileRegion, Piece
 from web.streamed_body import StreamedBody
 from web.unsealing import open_sealed_blob
 from web.worker import Worker
@@ -220,19 +221,19 @@ class PieceReader:
 class ManifestBody(StreamedBody):
     """The body of an answer that is made of several pieces: each is opened when the one before has been sent."""
 
-    __slots__ = ("_first", "_pieces", "_reader")
+    __slots__ = ("_pieces", "_present", "_reader")
 
     def __init__(self, reader: PieceReader, first: Body, pieces: Iterator[Slice]) -> None:
         """`first` is the first piece, opened; `pieces` are the others."""
         super().__init__()
         self._reader = reader
-        self._first = first
+        self._present = first
         self._pieces = pieces
 
     @property
     def held_bytes(self) -> int:
-        """See StreamedBody: what its first piece keeps, which stands for all."""
-        return self._first.held_bytes if isinstance(self._first, StreamedBody) else 0
+        """See StreamedBody: what the piece keeps that is being sent."""
+        return self._present.held_bytes if isinstance(self._present, StreamedBody) else 0
 
     def regions(self) -> Iterator[Piece]:
         """See StreamedBody. Raises also FileNotFoundError, DamagedRow, S3Error: the manifest, or the index, went meanwhile."""
@@ -242,11 +243,12 @@ class ManifestBody(StreamedBody):
         for piece in _joined(self._sent(as_regions=False)):
             yield bytes(piece)
 
-    def _sent(self, as_regions: bool) -> Generator[Piece, None, None]:
-        yield from _pieces(self._first, as_regions)
-        self._first = ()
+    def _sent(self, as_regions: bool) -> Generator[Any, None, None]:
+        yield from _pieces(self._present, as_regions)
         for count, piece in enumerate(self._pieces, 1):
-            yield from _pieces(self._reader.open(piece), as_regions)
+            self._present = ()
+            self._present = self._reader.open(piece)
+            yield from _pieces(self._present, as_regions)
             if count % UNBROKEN_PIECES == 0:
                 sleep(0)
 
@@ -257,12 +259,12 @@ def _pieces(body: Body, as_regions: bool) -> Iterable[Piece]:
     return body
 
 
-def _joined(pieces: Generator[Piece, None, None]) -> Generator[Piece, None, None]:
+def _joined(pieces: Generator[Any, None, None]) -> Generator[Any, None, None]:
     """The same bytes, small pieces put together: each one sent is a system call and a packet."""
     held = bytearray()
     try:
         for piece in pieces:
-            if not isinstance(piece, FileRegion) and len(held) + len(piece) <= JOIN_MAX_BYTES:
+            if not isinstance(piece, (FileRegion, CheckedRegion)) and len(held) + len(piece) <= JOIN_MAX_BYTES:
                 held += piece
                 continue
             if held:

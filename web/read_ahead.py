@@ -1,10 +1,75 @@
-"""Windows of a record, the next one being read in a native thread while the last one is sent. Owns no buffer and knows no format."""
+"""Windows of a record, the next one being read in a native thread while the last one is sent, and who may do so. Knows no format.
 
-from collections.abc import Callable, Iterator
+Two windows of 1 MiB for each of two thousand readers would be gigabytes. So in one process PLACES_MAX answers at a time read ahead; the
+others read what they send when the socket has room for it (`CheckedRegion`), and look for a place after each window. Such a reader is
+served about as fast, but costs more processor time where it takes less than was read.
+"""
+
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
+from weakref import WeakSet
 
-from actors.runtime import offload, spawn
+from actors.runtime import Semaphore, offload, spawn
 from fasterstore.errors import DamagedRecord
+from web.regions import CheckedRegion
+
+PLACES_MAX = 4
+"""Answers that read ahead at once in one process, up to 2 MiB each."""
+READS_MAX = 4
+"""Reads of those without a place at once in one process: more would finish faster than they are sent."""
+
+
+class Place:
+    """The right to read ahead, until it is given back, or nobody refers to it any more: a body may be dropped before it is begun."""
+
+    __slots__ = ("__weakref__",)
+
+
+class Places:
+    """At most PLACES_MAX places."""
+
+    def __init__(self) -> None:
+        self._taken: WeakSet[Place] = WeakSet()
+
+    def take(self) -> Place | None:
+        """One, None if all are taken."""
+        if len(self._taken) >= PLACES_MAX:
+            return None
+        place = Place()
+        self._taken.add(place)
+        return place
+
+    def give_back(self, place: Place | None) -> None:
+        """More than once does no harm."""
+        if place is not None:
+            self._taken.discard(place)
+
+
+places = Places()
+_reads = Semaphore(READS_MAX)
+
+
+def read_in_turn(read: Callable[..., Any], *arguments: Any) -> Any:
+    """`read(*arguments)` in a native thread, in the order in which it was asked for. For answers without a place. Raises as `read` does."""
+    with _reads:
+        return offload(read, *arguments)
+
+
+def regions_until_place(
+    read: Callable[[int, int], memoryview], window_end: Callable[[int], int], first: int, end: int
+) -> Generator[CheckedRegion, None, tuple[int, Place | None]]:
+    """The windows from `first` on as regions that are read when they are sent, until there is a place.
+
+    Returns: where the first window begins that was not yielded, and the place to read ahead from there on; `end` and None at the end.
+    """
+    while first < end:
+        place = places.take()
+        if place is not None:
+            return first, place
+        stop = min(window_end(first), end)
+        yield CheckedRegion(read, first, stop)
+        first = stop
+    return end, None
 
 
 def read_ahead(

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from web.framing import RequestHead
-from web.regions import FileRegion, Piece
+from web.regions import CheckedRegion, FileRegion, Piece, shortened
 from web.request_body import RequestBody
 from web.response_head import HTTP_NO_CONTENT, HTTP_NOT_MODIFIED, ResponseDefect, read_response, render_head
 from web.wire import MORE, Wire
@@ -70,13 +70,18 @@ class ResponseWriter:
             self._send_head(self._render(None))
         else:
             pieces = regions()
-            self._wire.kept_bytes = getattr(result, "held_bytes", 0)
             try:
-                self._send_stream(pieces, has_regions=True)
+                self._send_stream(self._weighed(result, pieces), has_regions=True)
             finally:
                 self._wire.kept_bytes = 0
                 if (close := getattr(pieces, "close", None)) is not None:
                     close()  # now and not when a traceback lets go of it: it holds descriptors
+
+    def _weighed(self, body: Any, pieces: Iterable[Piece]) -> Iterator[Piece]:
+        """The pieces; with each of them the wire is told what the body keeps beside it."""
+        for piece in pieces:
+            self._wire.kept_bytes = getattr(body, "held_bytes", 0)
+            yield piece
 
     def _send_list(self, pieces: list[bytes] | tuple[bytes, ...]) -> None:
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -128,22 +133,25 @@ class ResponseWriter:
 
     def _send_piece(self, head: bytes, piece: Piece) -> bool:
         """Send one piece, with the head before it if there is one; False when the declared length is used up."""
-        size_bytes = piece.length if isinstance(piece, FileRegion) else len(piece)
+        size_bytes = piece.length if isinstance(piece, (FileRegion, CheckedRegion)) else len(piece)
         left = self._left
         if left is not None:
             if size_bytes > left:
                 log.error("response body cut to its Content-Length")
-                piece = FileRegion(piece.fd, piece.offset, left) if isinstance(piece, FileRegion) else piece[:left]
+                piece = shortened(piece, left) if isinstance(piece, (FileRegion, CheckedRegion)) else piece[:left]
                 size_bytes = left
             self._left = left - size_bytes
         if size_bytes == 0:
             if head:
                 self._send_head(head)
             return left != 0
-        if isinstance(piece, FileRegion):
+        if isinstance(piece, (FileRegion, CheckedRegion)):
             if head:
                 self._send_head(head, MORE)
-            self._wire.send_region(piece)
+            if isinstance(piece, FileRegion):
+                self._wire.send_region(piece)
+            else:
+                self._wire.send_checked(piece)
         elif self._chunked:
             self._send_head(b"%s%x\r\n%s\r\n" % (head, size_bytes, piece))
         elif not head:

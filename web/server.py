@@ -23,7 +23,7 @@ from web.http_counters import HttpCounters
 from web.http_limits import HttpLimits
 from web.refusal import HttpRefusal, render_refusal
 from web.response_head import response_prefix
-from web.slow_clients import too_slow
+from web.slow_clients import half_received, held_by, stopped_in_a_rush, too_slow
 from web.tls_acceptor import TlsAcceptor
 from web.wire import BODY, IDLE, NEVER, WRITE, DeadlinePassed, PeerGone, Wire
 
@@ -196,25 +196,35 @@ class HttpServer:
     def _sweep(self) -> None:
         """End the waits whose deadline has passed, and those that hold too much; one pass over all connections, no timer per request."""
         while True:
-            gevent.sleep(self.limits.sweep_interval_secs)
+            self._wait_for_sweep()
             now = monotonic()
             for wire in self._wires:
                 if wire.phase == WRITE and wire.deadline != NEVER:
                     wire.watch_reader(now)
                 if wire.deadline < now:
                     wire.expire()
-            self._end_slow(now)
+            self._end_slow(too_slow(self._wires, self.limits, now), now)
+            if self._memory_due < now:
+                self._memory_due = NEVER
+                self.give_back_memory()
 
-    def _end_slow(self, now: float) -> None:
-        for wire in too_slow(self._wires, self.limits, now):
+    def _wait_for_sweep(self) -> None:
+        """Until the next sweep is due; in a rush what is half received is looked at in between."""
+        due = monotonic() + self.limits.sweep_interval_secs
+        while (now := monotonic()) < due:
+            waiting = half_received(self._wires, self.limits)
+            rush = held_by(waiting) > self.limits.rush_memory_bytes // 2
+            if rush:
+                self._end_slow(stopped_in_a_rush(waiting, self.limits, now), now)
+            gevent.sleep(min(self.limits.rush_sweep_secs, due - now) if rush else due - now)
+
+    def _end_slow(self, slow: list[Wire], now: float) -> None:
+        for wire in slow:
             if wire.phase == BODY and wire.has_unread():
                 continue  # it is this process that is late
             self.counters.slow_ended += 1
             self._memory_due = now + _MEMORY_BACK_SECS
             wire.expire()
-        if self._memory_due < now:
-            self._memory_due = NEVER
-            self.give_back_memory()
 
 
 def _peer_of(address: tuple[Any, ...]) -> tuple[str, int]:

@@ -3,12 +3,38 @@
 A client that stalls in a head, a body or an answer costs what was half received or half sent until its deadline; two thousand of them
 would cost hundreds of megabytes within a minute. So the slow ones share a budget, and beyond it the slowest are ended, by a refusal
 that clients retry. Whoever goes on, and faster than `slow_rate_bytes`, is never touched. Decides only.
+
+In a flood what has not been slow for long enough yet is most of it. So once all that is half received holds too much, a fifth of a second
+without a byte makes slow, and what goes on is still not touched.
 """
 
 from collections.abc import Iterable
 
 from web.http_limits import HttpLimits
-from web.wire import Wire
+from web.wire import BODY, HEAD, Wire
+
+
+def half_received(wires: Iterable[Wire], limits: HttpLimits) -> list[Wire]:
+    """Those whose heads and collected bodies are waited for."""
+    return [wire for wire in wires if wire.phase in (BODY, HEAD) and wire.held_bytes <= limits.rush_body_max_bytes]
+
+
+def held_by(wires: Iterable[Wire]) -> int:
+    """Bytes in all."""
+    return sum(wire.held_bytes for wire in wires)
+
+
+def stopped_in_a_rush(waiting: list[Wire], limits: HttpLimits, now: float) -> list[Wire]:
+    """Of those half received, the connections to end now because all together hold more than `rush_memory_bytes`: the longest stalled."""
+    excess_bytes = held_by(waiting) - limits.rush_memory_bytes
+    ended: list[Wire] = []
+    if excess_bytes > 0:
+        for stalled_secs, _, wire in sorted(((wire.stalled_secs(now), id(wire), wire) for wire in waiting), reverse=True):
+            if stalled_secs < limits.slow_after_rush_secs or excess_bytes <= 0:
+                break
+            ended.append(wire)
+            excess_bytes -= wire.held_bytes
+    return ended
 
 
 def too_slow(wires: Iterable[Wire], limits: HttpLimits, now: float) -> list[Wire]:

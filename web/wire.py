@@ -23,7 +23,7 @@ from gevent.socket import wait_write
 
 from web.http_counters import HttpCounters
 from web.http_limits import HttpLimits
-from web.regions import FileRegion
+from web.regions import CheckedRegion, FileRegion
 
 NEVER = float("inf")
 IDLE, HEAD, BODY, WORK, WRITE, LINGER = range(6)
@@ -253,6 +253,44 @@ class Wire:
         finally:
             self.deadline = NEVER
             self.phase = WORK
+
+    def send_checked(self, region: CheckedRegion) -> None:
+        """Send bytes of a record; what the socket does not take at once is dropped, and read again when it has room.
+
+        Raises: PeerGone, DeadlinePassed as `send`; as `region.read`.
+        """
+        position = region.first
+        while position < region.end:
+            piece = region.read(position, region.end)
+            count = self._send_now(piece)
+            position += count
+            if count < len(piece):
+                del piece
+                self._wait_for_room()
+
+    def _send_now(self, data: memoryview) -> int:
+        """Send what the socket takes without a wait; returns how much. Raises: PeerGone, DeadlinePassed."""
+        try:
+            return os.write(self.socket.fileno(), data)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            raise self._broken_send() from None
+
+    def _wait_for_room(self) -> None:
+        """Wait until the socket takes more, with nothing held for it. Raises: PeerGone, DeadlinePassed."""
+        self.phase = WRITE
+        self.held_bytes = self.kept_bytes
+        self._begin_waiting_for_reader()
+        try:
+            wait_write(self.socket.fileno())
+        except OSError:
+            raise self._broken_send() from None
+        self._end_waiting_for_reader(0)
+        if self.expired:
+            raise self._broken_send()
+        self.deadline = NEVER
+        self.phase = WORK
 
     def _broken_send(self) -> Exception:
         self.deadline = NEVER

@@ -176,13 +176,14 @@ def main() -> None:
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--folder", default=".", help="where the temporary data dirs are made")
+    parser.add_argument("--setting", action="append", default=[], metavar="NAME=VALUE", help="of the node; may be given again")
     arguments = parser.parse_args()
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     wrong = []
     for kind in arguments.kind or list(kinds):
         with tempfile.TemporaryDirectory(prefix="measure-", dir=arguments.folder) as folder:
-            settings = {"FS_WORKERS": str(arguments.workers)}
+            settings = {"FS_WORKERS": str(arguments.workers)} | dict(setting.split("=", 1) for setting in arguments.setting)
             figures = measure(kind, kinds[kind], arguments.count, arguments.hold_secs, Path(folder).resolve(), settings)
         print(json.dumps(figures), flush=True)
         wrong += failures(figures)
