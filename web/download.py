@@ -141,7 +141,7 @@ def _open_download(worker: Worker, segment: OpenSegment, location: BlobLocation,
             return Download(worker, warm, first, checked_end, end, mode, [])
     place = None
     if mode == "strict":
-        place = places.take()
+        place = places.take(2 * WINDOW_BYTES)
         if place is None:
             source, _ = read_in_turn(open_first, segment, location, mode, first, min(_chunk_end(first), end))
             return Download(worker, source, first, first, end, mode, [])
@@ -197,7 +197,7 @@ class Download(StreamedBody):
     @property
     def held_bytes(self) -> int:
         """See StreamedBody: with `strict`, the window that is being sent and the next one."""
-        return 0 if self._place is None else 2 * WINDOW_BYTES
+        return 0 if self._place is None else self._place.held_bytes
 
     def regions(self) -> Iterator[Piece]:
         """Pieces of the file, each verified before it is yielded; with `strict`, the verified bytes themselves.
@@ -265,7 +265,8 @@ class Download(StreamedBody):
                 yield from _cut(self._window, self._first, first)
                 self._window = []
             if self._place is None:
-                first, self._place = yield from regions_until_place(self._read_chunk, _window_end, first, self._end)
+                until_place = regions_until_place(self._read_chunk, _window_end, first, self._end, 2 * WINDOW_BYTES)
+                first, self._place = yield from until_place
             for start, end, chunks in self._windows(first, keep=True):
                 yield from _cut(chunks, start, end)
         finally:

@@ -1,7 +1,7 @@
 """Windows of a record, the next one being read in a native thread while the last one is sent, and who may do so. Knows no format.
 
-Two windows of 1 MiB for each of two thousand readers would be gigabytes. So in one process PLACES_MAX answers at a time read ahead; the
-others read what they send when the socket has room for it (`CheckedRegion`), and look for a place after each window. Such a reader is
+Two windows for each of two thousand readers would be gigabytes. So in one process PLACES_BYTES are read ahead at a time; the other answers
+read what they send when the socket has room for it (`CheckedRegion`), and look for a place after each window. Such a reader is
 served about as fast, but costs more processor time where it takes less than was read.
 """
 
@@ -13,8 +13,9 @@ from actors.runtime import Semaphore, offload, spawn
 from fasterstore.errors import DamagedRecord
 from web.regions import CheckedRegion
 
-PLACES_MAX = 4
-"""Answers that read ahead at once in one process, up to 2 MiB each."""
+PLACES_BYTES = 8 * 1024 * 1024
+"""What all answers of one process together hold that read ahead: four of plain records with FS_VERIFY_READS=strict, eight of encrypted
+ones, whose decryption is worth more of it."""
 READS_MAX = 4
 """Reads of those without a place at once in one process: more would finish faster than they are sent."""
 
@@ -22,20 +23,23 @@ READS_MAX = 4
 class Place:
     """The right to read ahead, until it is given back, or nobody refers to it any more: a body may be dropped before it is begun."""
 
-    __slots__ = ("__weakref__",)
+    __slots__ = ("__weakref__", "held_bytes")
+
+    def __init__(self, held_bytes: int) -> None:
+        self.held_bytes = held_bytes
 
 
 class Places:
-    """At most PLACES_MAX places."""
+    """As many places as hold PLACES_BYTES together."""
 
     def __init__(self) -> None:
         self._taken: WeakSet[Place] = WeakSet()
 
-    def take(self) -> Place | None:
-        """One, None if all are taken."""
-        if len(self._taken) >= PLACES_MAX:
+    def take(self, held_bytes: int) -> Place | None:
+        """One for who holds that much with it, None if there is not room for it."""
+        if sum(place.held_bytes for place in self._taken) + held_bytes > PLACES_BYTES:
             return None
-        place = Place()
+        place = Place(held_bytes)
         self._taken.add(place)
         return place
 
@@ -56,14 +60,14 @@ def read_in_turn(read: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def regions_until_place(
-    read: Callable[[int, int], memoryview], window_end: Callable[[int], int], first: int, end: int
+    read: Callable[[int, int], memoryview], window_end: Callable[[int], int], first: int, end: int, held_bytes: int
 ) -> Generator[CheckedRegion, None, tuple[int, Place | None]]:
-    """The windows from `first` on as regions that are read when they are sent, until there is a place.
+    """The windows from `first` on as regions that are read when they are sent, until there is a place for `held_bytes`.
 
     Returns: where the first window begins that was not yielded, and the place to read ahead from there on; `end` and None at the end.
     """
     while first < end:
-        place = places.take()
+        place = places.take(held_bytes)
         if place is not None:
             return first, place
         stop = min(window_end(first), end)

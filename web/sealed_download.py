@@ -1,4 +1,4 @@
-"""The body of a large answer from an encrypted record: decrypted in windows of 1 MiB, the next one while the last one is sent.
+"""The body of a large answer from an encrypted record: decrypted in windows of 512 KiB, the next one while the last one is sent.
 
 Where too many read ahead already, 256 KiB at a time are decrypted when there is room for them on the way out (`web.read_ahead`).
 The file's own pages are ciphertext, so nothing goes out by sendfile: what is sent are the very bytes that were verified and decrypted.
@@ -29,7 +29,7 @@ def open_sealed_download(worker: Worker, segment: OpenSegment, location: BlobLoc
 
     Raises: DamagedRecord, OSError.
     """
-    place = places.take()
+    place = places.take(2 * WINDOW_BYTES)
     if place is None:
         source, _ = read_in_turn(open_sealed, segment, location, worker.keyring, first, min(_step_end(first), end))
         return SealedDownload(worker, source, memoryview(b""), first, end, None)
@@ -63,7 +63,7 @@ class SealedDownload(StreamedBody):
     @property
     def held_bytes(self) -> int:
         """See StreamedBody: the next window, as stored and decrypted."""
-        return 0 if self._place is None else 2 * WINDOW_BYTES
+        return 0 if self._place is None else self._place.held_bytes
 
     def regions(self) -> Iterator[memoryview | CheckedRegion]:
         """Decrypted bytes. Raises: DamagedRecord (logged and counted), OSError: the connection must be reset."""
@@ -73,7 +73,7 @@ class SealedDownload(StreamedBody):
                 self._window = memoryview(b"")
             first = self._checked_end
             if self._place is None:
-                first, self._place = yield from regions_until_place(self._read, window_end, first, self._end)
+                first, self._place = yield from regions_until_place(self._read, window_end, first, self._end, 2 * WINDOW_BYTES)
             for _first, _stop, piece in read_ahead(self._source.window, window_end, first, self._end):
                 yield piece
         except (DamagedRecord, OSError) as error:

@@ -15,7 +15,7 @@ from fasterstore.storage.record import HEADER_BYTES, check_header
 from fasterstore.storage.sealed_record import open_record, sealed_stream
 from web.record_source import read, read_if_warm
 
-WINDOW_BYTES = 16 * CHUNK_BYTES
+WINDOW_BYTES = 8 * CHUNK_BYTES
 """How far decryption runs ahead of sending."""
 
 
