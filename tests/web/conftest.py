@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from web.read_ahead import places
 from web.server import HttpLimits, HttpServer
 
 QUICK = HttpLimits(
@@ -118,3 +119,14 @@ def connect_raw():
     yield connect
     for client in clients:
         client.close()
+
+
+@pytest.fixture
+def all_taken():
+    """As with many readers: no place to read ahead is free, until those of this list are given back."""
+    held = []
+    while (taken := places.take(1 << 18)) is not None:
+        held.append(taken)
+    yield held
+    for taken in held:
+        places.give_back(taken)

@@ -15,7 +15,7 @@ from fasterstore.storage.segment import segment_name
 from tests.web.app.conftest import Store
 from tests.web.app.multipart_client import PART_BYTES, Upload, code, until
 from web.manifest import BATCH_PARTS, JOIN_MAX_BYTES, ManifestBody, listed_parts, open_manifest, part_checksums, part_range
-from web.regions import FileRegion
+from web.regions import CheckedRegion, FileRegion
 
 
 @pytest.fixture
@@ -62,7 +62,13 @@ def row_of(store, key="k"):
 def read(body, as_regions=True):
     """All bytes of a body, sent as a server would."""
     pieces = body.regions() if as_regions and hasattr(body, "regions") else body
-    return b"".join(os.pread(piece.fd, piece.length, piece.offset) if isinstance(piece, FileRegion) else bytes(piece) for piece in pieces)
+    return b"".join(bytes_of(piece) for piece in pieces)
+
+
+def bytes_of(piece):
+    if isinstance(piece, CheckedRegion):
+        return b"".join(piece.pieces())
+    return os.pread(piece.fd, piece.length, piece.offset) if isinstance(piece, FileRegion) else bytes(piece)
 
 
 def blob_of(store, row, part):
@@ -97,6 +103,20 @@ def test_every_range_is_that_of_the_parts_put_together(new_store, verify, cached
     for number, (first, end) in enumerate(spans):
         body = open_manifest(store.worker, row, first, end - first)
         assert read(body, as_regions=number % 2 == 0) == whole[first:end], (first, end)
+
+
+def test_without_a_place_to_read_ahead_every_range_is_the_same(new_store, all_taken):
+    store = new_store(FS_VERIFY_READS="strict", FS_CACHE_CAPACITY_MB="0")
+    pieces = [os.urandom(size) for size in (1, 300_000, 2, 3_700_001, 5)]
+    whole = b"".join(pieces)
+    row = appended(store, pieces)
+    for first, end in ((0, len(whole)), (5, 600_000), (300_000, 300_010), (299_000, 3_999_999)):
+        body = open_manifest(store.worker, row, first, end - first)
+        assert body.held_bytes == 0
+        kinds = {type(piece) for piece in body.regions()}
+        assert CheckedRegion in kinds
+        for as_regions in (True, False):
+            assert read(open_manifest(store.worker, row, first, end - first), as_regions) == whole[first:end]
 
 
 def test_an_object_of_many_parts_is_read_across_batches_of_rows(store):

@@ -181,3 +181,40 @@ def test_what_an_answer_has_read_ahead_counts_too(serve_http, connect_raw):
     gevent.sleep(1.5)
     assert (server.counters.slow_ended, server.counters.connections_open) == (4, 4)
     assert len(clients) == 8
+
+
+RUSH = HttpLimits(
+    rush_memory_bytes=1_000_000, rush_body_max_bytes=200_000, slow_after_rush_secs=0.15, rush_sweep_secs=0.02, sweep_interval_secs=0.05,
+    linger_secs=0.1,
+)  # fmt: skip
+
+
+def test_in_a_rush_bodies_beyond_the_bound_are_ended_before_they_count_as_slow(serve_http, connect_raw):
+    server = serve_http(echo, RUSH)
+    clients = open_all(connect_raw, server, 30, b"PUT /a HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n" + bytes(99_999))
+    gevent.sleep(0.6)
+    answers = [answer for answer in ended(clients) if answer is not None]
+    assert len(answers) == 20, "ten times 100,000 bytes are within it"
+    assert all(b"<Code>RequestTimeout</Code>" in answer for answer in answers)
+    assert server.counters.slow_ended == 20
+
+
+def test_in_a_rush_who_goes_on_is_not_ended_nor_are_streamed_bodies(serve_http, connect_raw):
+    server = serve_http(echo, RUSH)
+    streamed = open_all(connect_raw, server, 10, b"PUT /a HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n" + bytes(1000))
+    steady = open_all(connect_raw, server, 12, b"PUT /a HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n")
+    for _ in range(20):
+        for client in steady:
+            client.send(bytes(5000))
+        gevent.sleep(0.02)
+    assert [client.answer().status for client in steady] == [200] * 12
+    assert server.counters.slow_ended == 0
+    assert len(streamed) == 10
+
+
+def test_in_a_rush_large_heads_are_ended_too(serve_http, connect_raw):
+    server = serve_http(echo, RUSH)
+    clients = open_all(connect_raw, server, 40, b"GET /a HTTP/1.1\r\nHost: x\r\na: " + b"b" * 50_000)
+    gevent.sleep(0.6)
+    left = sum(answer is None for answer in ended(clients))
+    assert left * 50_000 <= 1_000_000 < (left + 2) * 50_000

@@ -26,7 +26,7 @@ from tools.key_preparation import prepare
 from tools.scrubbing import make_report, start_scrubber
 from tools.storage_actors import StorageActors, compaction_plan
 from web.app import make_app
-from web.regions import FileRegion
+from web.regions import CheckedRegion, FileRegion
 from web.worker import Worker
 
 ACCESS_KEY, SECRET_KEY = "test-key", "test-secret-key"
@@ -169,7 +169,10 @@ def call(app: Any, environ: dict[str, Any]) -> Answer:
         if environ["REQUEST_METHOD"] != "HEAD":
             use_regions = "fs.headers" in environ and hasattr(result, "regions")
             for piece in result.regions() if use_regions else result:
-                pieces.append(os.pread(piece.fd, piece.length, piece.offset) if isinstance(piece, FileRegion) else bytes(piece))
+                if isinstance(piece, CheckedRegion):
+                    pieces += piece.pieces()
+                else:
+                    pieces.append(os.pread(piece.fd, piece.length, piece.offset) if isinstance(piece, FileRegion) else bytes(piece))
     except Exception as error:
         failure = error
     finally:

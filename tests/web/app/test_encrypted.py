@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from fasterstore import aead
+from fasterstore.errors import DamagedRecord
+from fasterstore.storage.record import HEADER_BYTES
 from fasterstore.storage.sealed_record import is_sealed
+from fasterstore.storage.segment import segment_name
 from tests.web.app.conftest import Store
 
 MASTER_KEY = b64encode(bytes(range(32))).decode()
@@ -75,6 +78,28 @@ def test_any_size_comes_back_and_no_plaintext_is_on_disk(reopen, verify, cached)
                 answer = store.send("GET", f"/box/{size}", headers={"Range": f"bytes={first}-{last}"})
                 assert (answer.status, answer.body) == (206, body[first : last + 1]), (size, first, last)
     assert MARKER not in stored_files(store)
+
+
+def test_without_a_place_to_read_ahead_any_range_comes_back_and_damage_does_not_leave(reopen, all_taken):
+    store = encrypted(reopen, FS_CACHE_CAPACITY_MB="0")
+    store.make_bucket("box")
+    body = os.urandom(3_000_000)
+    store.send("PUT", "/box/k", body)
+    assert store.send("GET", "/box/k").body == body
+    for first, last in ((0, 0), (65535, 65536), (262_143, 600_000), (1_048_575, 2_999_999), (2_999_999, 2_999_999)):
+        answer = store.send("GET", "/box/k", headers={"Range": f"bytes={first}-{last}"})
+        assert (answer.status, answer.body) == (206, body[first : last + 1])
+    store.send("PUT", "/box/copy", headers={"x-amz-copy-source": "/box/k", "x-amz-server-side-encryption": "AES256"})
+    assert store.send("GET", "/box/copy").body == body
+    location = row(store, "box", b"k").location
+    with (Path(store.datadir.segments_dir) / segment_name(location.segment_id)).open("r+b") as file:
+        file.seek(location.offset + HEADER_BYTES + location.stored_bytes // 2)
+        byte = file.read(1)[0]
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte ^ 1]))
+    broken = store.send("GET", "/box/k")
+    assert isinstance(broken.failure, DamagedRecord)
+    assert broken.body == body[: len(broken.body)] and len(broken.body) < len(body)
 
 
 def test_parts_copies_and_appends(reopen):
