@@ -23,6 +23,8 @@ def test_what_stalled_clients_hold_is_bounded(kind, tmp_path):
 
 
 READ_AHEAD_MIB = 2 * 8
+NATIVE_THREADS_MIB = 32
+"""Each that reads and decrypts has memory of its own, which its allocator keeps."""
 
 
 @pytest.mark.slow
@@ -31,5 +33,6 @@ def test_a_flood_of_readers_is_not_read_ahead_for(kind, tmp_path):
     key = b64encode(secrets.token_bytes(32)).decode()
     setting = {"strict": {"FS_VERIFY_READS": "strict"}, "encrypted": {"FS_ENCRYPTION_KEY_BASE64": key}}[kind]
     figures = measure(kind, KINDS["answer of 10 MiB"], CONNECTIONS, 4.0, tmp_path, {"FS_WORKERS": "2", **setting})
-    # Without the bound it was 200 MiB and more.
-    assert figures["peak_over_idle_mib"] <= WHAT_CONNECTIONS_COST_MIB + READ_AHEAD_MIB + BUDGET_MIB + MEASURING_MIB, figures
+    bound_mib = WHAT_CONNECTIONS_COST_MIB + READ_AHEAD_MIB + BUDGET_MIB + NATIVE_THREADS_MIB + MEASURING_MIB
+    # Without the bound on reading ahead it was 590 MiB and more.
+    assert figures["peak_over_idle_mib"] <= bound_mib, figures
