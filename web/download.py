@@ -4,8 +4,9 @@ Records of one chunk (256 KiB), and cacheable ones, are read and verified as a w
 `Download`: header and chunk table are verified before the answer begins, then each chunk in a native thread at most 1 MiB ahead of
 what is sent. FS_VERIFY_READS: `true` sends the file's own pages after that check (sendfile) if they had to be read from the disk, and
 the checked bytes if they were in memory: those are still in the processor's cache, while with sendfile the receiver would fetch them from
-memory again (10 MiB over 16 connections: 248/s against 162/s). `strict` always sends the very bytes that were checked, `false` skips
-the digests; that the record is the one its row names is checked always.
+memory again (10 MiB over 16 connections: 248/s against 162/s). `strict` always sends the very bytes that were checked, and where too many
+read ahead already, checks them when there is room for them on the way out (`web.read_ahead`); `false` skips the digests; that the record is
+the one its row names is checked always.
 An encrypted record is always verified and decrypted in memory (`web.sealed_download`).
 
 Raises `DamagedRecord` or `FileNotFoundError` when the record is not where the row says: compaction may have moved it, so the caller looks
