@@ -117,7 +117,7 @@ def test_changed_keys_are_refused_and_the_copy_beside_them_helps(start_node):
     path.write_text(good[:place] + ("A" if good[place] != "A" else "B") + good[place + 1 :])
     with pytest.raises(NodeEnded) as refused:
         node.start()
-    assert refused.value.code == 1 and "fails its tag" in node.log()
+    assert refused.value.code == 1 and "keys.json: it fails its checksum; restore it" in node.log()
     path.write_bytes((node.data_dir / "keys.json.previous").read_bytes())
     node.start()
     with node.client() as client:

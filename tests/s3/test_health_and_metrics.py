@@ -130,6 +130,8 @@ def test_the_figures_are_those_of_the_traffic(start_node):
         ("storage", "segment-writer"),
         ("storage", "metadata-journal"),
         ("storage", "compactor"),
+        ("storage", "scrubber"),
+        ("storage", "snapshots"),
         ("storage", "observer"),
         ("storage", "rate-limiter"),
         *((worker, actor) for worker in ("worker-1", "worker-2") for actor in ("cache", "observer")),
