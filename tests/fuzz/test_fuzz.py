@@ -71,13 +71,13 @@ class TestWatched:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
-def test_both_engines_fuzz_and_find(engine: str, tmp_path: Path) -> None:
+def test_both_engines_fuzz_and_coverage_guides_one_to_the_planted_bug(engine: str, tmp_path: Path) -> None:
     if engine == "atheris" and not has_atheris():
         pytest.skip("atheris is not installed")
-    for planted in (False, True):
+    for planted in (False, True) if engine == "atheris" else (False,):  # without coverage to guide it, finding is a matter of luck
         folder = tmp_path / str(planted)
         folder.mkdir()
-        result = fuzz("wire_messages", 2.0 if not planted else PLANTED_SECS, folder, planted=planted, engine=engine)
+        result = fuzz("wire_messages", 3.0 if not planted else PLANTED_SECS, folder, planted=planted, engine=engine)
         print(line_of(result))
         assert result.executions > 10
         assert bool(result.findings) == planted, result.findings

@@ -14,7 +14,7 @@ MEASURING_MIB = 16
 """Allocators keep some, and the good client's requests need some too."""
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 @pytest.mark.parametrize("kind", ["body of 256 KiB but one byte", "all kinds"])
 def test_what_stalled_clients_hold_is_bounded(kind, tmp_path):
     figures = measure(kind, KINDS.get(kind, mixed), CONNECTIONS, 4.0, tmp_path, {"FS_WORKERS": "2"})
@@ -27,7 +27,7 @@ NATIVE_THREADS_MIB = 32
 """Each that reads and decrypts has memory of its own, which its allocator keeps."""
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 @pytest.mark.parametrize("kind", ["strict", "encrypted"])
 def test_a_flood_of_readers_is_not_read_ahead_for(kind, tmp_path):
     key = b64encode(secrets.token_bytes(32)).decode()
