@@ -18,6 +18,7 @@ import apsw
 from actors import messages as m
 from fasterstore.errors import StoreError
 from fasterstore.metadata.index import PAGE_BYTES, open_connection
+from fasterstore.metadata.index_file import check_file
 from fasterstore.metadata.roll import roll
 from fasterstore.model import ManifestNumber, UploadIntent
 from fasterstore.storage import wal_format, witness
@@ -34,6 +35,7 @@ BUCKET = "rot"
 SIZES = (1, 100, 700, 4096, 5000, 20_000, 60_000)
 CHUNKED_BYTES = 600_000
 BLOCKS = (512, 4096)
+CONTRADICTION = "the index contradicts itself"
 NOT_THE_BYTES = "is not what it was"
 AHEAD_SHARE = 0.1
 """How often a place may be anywhere in the file, and not only where something was written."""
@@ -270,7 +272,7 @@ def judge(store: Store, damage: Damage, hurt_path: Path, scratch: Path) -> Verdi
             return Verdict(damage, f"read: {refused}")
         audit(engine.datadir.index_path)
     except AssertionError as error:
-        wrong = f"the index contradicts itself: {error}"
+        wrong = f"{CONTRADICTION}: {error}"
         return _misplaced(damage, wrong, hurt_path) or Verdict(damage, "", wrong)
     except (StoreError, apsw.Error) as error:
         return Verdict(damage, f"read of the whole index: {type(error).__name__}")
@@ -288,6 +290,8 @@ def _misplaced(damage: Damage, wrong: str, hurt_path: Path) -> Verdict | None:
     if damage.file != "index/index.db" or not whole or NOT_THE_BYTES in wrong:
         return None
     said = _look_at_index(hurt_path / damage.file)
+    if not said and wrong.startswith(CONTRADICTION):
+        said = "its rows contradict each other"  # a table of one page, in place of another: SQLite's own check takes it for one
     return Verdict(damage, f"only a check of the index: {said}") if said else None
 
 
@@ -366,6 +370,8 @@ def _look_at_index(path: Path) -> str:
             said = connection.execute("PRAGMA integrity_check").fetchall()
         finally:
             connection.close()
+        for _ in check_file(str(alone)):  # as a roll does: every page, every row
+            pass
     except (StoreError, apsw.Error) as error:
         return f"index: {type(error).__name__}"
     return "" if said == [("ok",)] else "index: integrity_check"
