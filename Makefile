@@ -7,7 +7,9 @@ NODE_STAMP := .venv/.node-installed
 NOT_SLOW_SUITES := not faults and not clients
 UNIT_TESTS := $(wildcard tests/architecture tests/fasterstore tests/actors tests/web tests/tools tests/scripts)
 SHELL_SCRIPTS := $(wildcard scripts/*.sh) tests/clients/install.sh .ci/run
-PYTEST := $(PY) -m pytest -n 2 --timeout=300
+PYTEST := $(PY) -m pytest -n 2 --dist worksteal --timeout=300
+# The suites start hundreds of processes: each would compile the program anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help run check test test-quick test-faults test-faults-long test-clients s3-tests fuzz audit bench measure-million measure-scaled health put get delete clean
@@ -32,10 +34,10 @@ test-quick: $(TESTS_STAMP) ## unit tests, at most a minute
 
 # pytest ends with 5 when a suite has no test, which is not a failure here.
 test-faults: $(TESTS_STAMP) ## crash states, kills, power cuts, full, slow and failing disks, bit rot (a quarter of an hour)
-	$(PYTEST) --timeout=1200 -m faults || [ $$? -eq 5 ]
+	$(PYTEST) --dist load --maxschedchunk 1 --timeout=1200 -m faults || [ $$? -eq 5 ]
 
 test-faults-long: $(TESTS_STAMP) ## the same, ten times as much of it (two hours; FAULT_SCALE= for another factor)
-	FAULT_SCALE=$(or $(FAULT_SCALE),10) $(PYTEST) --timeout=14400 -m faults || [ $$? -eq 5 ]
+	FAULT_SCALE=$(or $(FAULT_SCALE),10) $(PYTEST) --dist load --maxschedchunk 1 --timeout=14400 -m faults || [ $$? -eq 5 ]
 
 test-clients: $(TESTS_STAMP) ## S3 programs that are slow to install: rclone, restic, mc, pandas ... (installed first; minutes)
 	@tests/clients/install.sh

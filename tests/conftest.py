@@ -8,6 +8,11 @@ from gevent import get_hub
 _WATCHER = pytest.StashKey[object]()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests that last longest, so that no worker is left alone with one of them at the end."""
+    items.sort(key=lambda item: max((mark.args[0] for mark in item.iter_markers("lasts")), default=0), reverse=True)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Let a pytest-xdist worker wait for its next test.
 

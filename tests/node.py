@@ -43,7 +43,6 @@ def node_environment(data_dir: Path, workers: int, settings: Mapping[str, str] |
     environ: dict[str, str | None] = {
         "PATH": os.environ.get("PATH", os.defpath),
         "PYTHONPATH": str(ROOT),
-        "PYTHONDONTWRITEBYTECODE": "1",
         "FS_BIND_ADDR": "127.0.0.1:0",
         "FS_DATA_DIR": str(data_dir),
         "FS_ACCESS_KEY": ACCESS_KEY,

@@ -8,6 +8,7 @@ import hashlib
 import os
 import random
 from collections import Counter, defaultdict
+from contextlib import contextmanager
 
 import apsw
 from blake3 import blake3
@@ -31,9 +32,16 @@ TABLES = ("meta", "buckets", "objects", "blobs", "segments", "usage", "uploads",
 
 def rows(path, statement, values=()):
     """All rows of a statement, read through a connection of its own."""
+    with reading(path) as read:
+        return read(statement, values)
+
+
+@contextmanager
+def reading(path):
+    """read(statement, values) for several statements on one connection."""
     connection = open_connection(path, apsw.SQLITE_OPEN_READONLY, 1024)
     try:
-        return connection.execute(statement, values).fetchall()
+        yield lambda statement, values=(): connection.execute(statement, values).fetchall()
     finally:
         connection.close()
 
@@ -56,16 +64,21 @@ def dump(path):
 
 def audit(path):
     """Recompute refs, live bytes and usage from the rows they count; every row's checksum is verified on the way."""
-    blobs = {row[0]: schema.unpack_blob(*row) for row in rows(path, "SELECT number, prefix, segment, value FROM blobs")}
-    unused = {number: since for number, since in rows(path, "SELECT number, unused_ms FROM blobs") if since is not None}
+    with reading(path) as read:
+        _audit(read)
+
+
+def _audit(read):
+    blobs = {row[0]: schema.unpack_blob(*row) for row in read("SELECT number, prefix, segment, value FROM blobs")}
+    unused = {number: since for number, since in read("SELECT number, unused_ms FROM blobs") if since is not None}
     assert unused == {number: row.zero_since_ms for number, row in blobs.items() if not row.refs}
-    segments = {number: schema.unpack_segment(number, value) for number, value in rows(path, "SELECT * FROM segments")}
-    usage = {number: schema.unpack_usage(number, value) for number, value in rows(path, "SELECT * FROM usage")}
-    buckets = {number for _, number, _ in rows(path, "SELECT * FROM buckets")}
+    segments = {number: schema.unpack_segment(number, value) for number, value in read("SELECT * FROM segments")}
+    usage = {number: schema.unpack_usage(number, value) for number, value in read("SELECT * FROM usage")}
+    buckets = {number for _, number, _ in read("SELECT * FROM buckets")}
     refs, live, counts = Counter(), Counter(), {number: (0, 0) for number in buckets}
     users = Counter()
-    manifests = {number: uploads.unpack_manifest(number, value) for number, value in rows(path, "SELECT * FROM manifests")}
-    for bucket_id, key, blob, value in rows(path, "SELECT * FROM objects"):
+    manifests = {number: uploads.unpack_manifest(number, value) for number, value in read("SELECT * FROM manifests")}
+    for bucket_id, key, blob, value in read("SELECT * FROM objects"):
         row = schema.unpack_object(bucket_id, key, blob, value)
         refs[row.blob] += 1
         objects, size_bytes = counts[bucket_id]
@@ -79,7 +92,7 @@ def audit(path):
             assert row.blob == 0 or blob_bytes_of(row) == blobs[row.blob].location.plaintext_bytes
     assert usage == counts
     assert {number: row.refs for number, row in manifests.items() if row.refs} == users
-    refs.update(_audit_parts(path, buckets, blobs, manifests))
+    refs.update(_audit_parts(read, buckets, blobs, manifests))
     for number, row in blobs.items():
         assert row.refs == refs.pop(number, 0), f"refs of blob {number}"
         assert (row.zero_since_ms > 0) == (row.refs == 0)
@@ -90,13 +103,13 @@ def audit(path):
     assert live.keys() <= segments.keys()
 
 
-def _audit_parts(path, buckets, blobs, manifests):
+def _audit_parts(read, buckets, blobs, manifests):
     """Check that every part belongs to something, and to one thing only; return how often the slices of all of them use each blob."""
-    opened = [uploads.unpack_upload(*row) for row in rows(path, "SELECT * FROM uploads")]
-    releases = {row[0]: uploads.unpack_release(*row) for row in rows(path, "SELECT * FROM releases")}
-    maps = {number: uploads.unpack_map(uploads.unseal_map(number, value)) for number, value in rows(path, "SELECT * FROM maps")}
+    opened = [uploads.unpack_upload(*row) for row in read("SELECT * FROM uploads")]
+    releases = {row[0]: uploads.unpack_release(*row) for row in read("SELECT * FROM releases")}
+    maps = {number: uploads.unpack_map(uploads.unseal_map(number, value)) for number, value in read("SELECT * FROM maps")}
     parts, refs = defaultdict(dict), Counter()
-    for number, part, value in rows(path, "SELECT * FROM parts"):
+    for number, part, value in read("SELECT * FROM parts"):
         row = parts[number][part] = uploads.unpack_part(number, part, value)
         assert row.size_bytes == sum(piece.length for piece in row.slices)
         for piece in row.slices:

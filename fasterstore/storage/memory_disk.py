@@ -92,11 +92,12 @@ class MemoryDisk:
         disk._base = self._base
         return disk
 
-    def crash_states(self, upto_op: int, rng: random.Random, count: int) -> Iterator["MemoryDisk"]:
+    def crash_states(self, upto_op: int, rng: random.Random, count: int, sample: int | None = None) -> Iterator["MemoryDisk"]:
         """Disks as a power cut after the first `upto_op` ops may leave them.
 
         First the extremes (all kept, none kept, each unsynced op dropped alone, the last of them among these), then `count` at
-        random. Choices that were made before are left out, so fewer may come.
+        random. Choices that were made before are left out, so fewer may come. `sample`: only so many of all these, picked at
+        random, in random order; the others are not even made.
         """
         ops = self.ops[:upto_op]
         data_ops, folder_ops = _unsynced(ops)
@@ -104,13 +105,17 @@ class MemoryDisk:
         plans = [everything, dict.fromkeys(everything, DROP)]
         plans += [everything | {index: fate} for index in data_ops for fate in _fates(ops[index])]
         plans += [everything | dict.fromkeys(part[kept:], DROP) for part in folder_ops for kept in range(len(part))]
+        plans += [_random_plan(ops, data_ops, folder_ops, rng) for _ in range(count)]
+        chosen: list[dict[int, str]] = []
         seen = set()
-        for number in range(len(plans) + count):
-            plan = plans[number] if number < len(plans) else _random_plan(ops, data_ops, folder_ops, rng)
+        for plan in plans:
             fingerprint = tuple(plan.items())
-            if fingerprint in seen and TEAR not in plan.values():
-                continue
+            if fingerprint not in seen or TEAR in plan.values():
+                chosen.append(plan)
             seen.add(fingerprint)
+        if sample is not None:
+            chosen = rng.sample(chosen, min(sample, len(chosen)))
+        for plan in chosen:
             yield self._after_crash(ops, plan, rng)
 
     # ---- Disk

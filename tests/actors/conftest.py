@@ -10,6 +10,12 @@ from fasterstore.metadata.index import load_cksumvfs
 from tests.storage_node import FaultyVfs, Node
 
 
+@pytest.fixture(autouse=True)
+def no_ticks(monkeypatch):
+    """The journal's clock ticks when the test says so: a tick between two lines of a test, on a busy machine, would be its luck."""
+    monkeypatch.setattr("actors.metadata_journal.TICK_SECS", 1e6)
+
+
 @pytest.fixture
 def make_node(tmp_path):
     made = []

@@ -16,6 +16,7 @@ from fasterstore.model import DeleteIntent
 from fasterstore.storage import record
 from fasterstore.storage.segment import segment_name
 from tests.faults.memory import SharedMemoryDisk
+from tests.probe.eventually import eventually
 from tests.storage_node import Node, audit
 
 TARGET = 64 * 1024
@@ -166,10 +167,7 @@ def test_a_failed_write_of_a_copy_ends_the_process_as_suspect(make_node):
     node.settle()
     node.disk.fail_next("pwritev", errno.EIO)
     node.compactor.ask(space.CompactNow())
-    for _ in range(1000):
-        if node.fatals:
-            break
-        sleep(0.001)
+    eventually(lambda: node.fatals, "the process ends")
     assert node.fatals[0][1] is True
     assert "compaction" in node.fatals[0][0]
 

@@ -6,13 +6,14 @@ import apsw
 import pytest
 
 from actors import messages as m
-from actors.metadata_journal import BATCH_MAX_ENTRY_BYTES
-from actors.runtime import ActorDeadError, ActorFailure, sleep
+from actors.metadata_journal import BATCH_MAX_ENTRY_BYTES, TICK_SECS
+from actors.runtime import ActorDeadError, ActorFailure
 from fasterstore.metadata.index import IndexView
 from fasterstore.model import DeleteIntent, PutIntent
 from fasterstore.storage.segment import segment_name
 from fasterstore.storage.wal_format import FileWalk, unpack_file_header
 from fasterstore.storage.witness import Witness
+from tests.probe.eventually import eventually
 from tests.storage_node import audit, change, dump, rows
 
 
@@ -338,15 +339,15 @@ def test_a_checkpoint_that_met_a_reader_is_tried_again_at_the_next_tick(make_nod
     view.close()
 
 
-def test_each_second_the_witness_follows_by_itself(node):
-    stored = node.journal.ask(empty(node, b"k"))
+def test_each_second_the_witness_follows_by_itself(make_node, monkeypatch):
+    monkeypatch.setattr("actors.metadata_journal.TICK_SECS", TICK_SECS)
+    node = make_node().start()
     witness = Witness(node.disk, node.datadir.witness_path)
-    assert witness.read(node.datadir.log_uuid) < stored.lsn
-    for _ in range(200):
-        sleep(0.05)
-        if witness.read(node.datadir.log_uuid) == stored.lsn:
-            break
-    assert witness.read(node.datadir.log_uuid) == stored.lsn
+    before = witness.read(node.datadir.log_uuid)
+    node.journal.ask(m.CreateBucket("b"))
+    stored = node.journal.ask(empty(node, b"k"))
+    assert (TICK_SECS, before < stored.lsn) == (1.0, True)
+    eventually(lambda: witness.read(node.datadir.log_uuid) == stored.lsn, "the witness follows")
 
 
 def test_the_index_log_is_checkpointed_by_size_and_retried_after_a_reader_left(node, monkeypatch):

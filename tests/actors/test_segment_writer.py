@@ -8,12 +8,13 @@ import pytest
 from blake3 import blake3
 
 from actors import messages as m
-from actors.runtime import ActorDeadError, sleep
+from actors.runtime import ActorDeadError
 from actors.segment_writer import BATCH_MAX_PAYLOAD_BYTES
 from fasterstore.metadata.index import IndexView
 from fasterstore.model import DeleteIntent, PutIntent
 from fasterstore.storage import record
 from fasterstore.storage.segment import segment_name
+from tests.probe.eventually import eventually
 from tests.storage_node import audit, dump
 
 TARGET = 1 << 20
@@ -325,10 +326,7 @@ def test_a_failed_sync_of_an_extent_ends_the_process_and_no_answer_leaves(node):
     ask = finish(node, grant, b"k", body)
     node.fail_next("fdatasync", errno.EIO)
     reply = node.writer.ask(ask, block=False)
-    for _ in range(100):
-        sleep(0.005)
-        if node.fatals:
-            break
+    eventually(lambda: node.fatals, "the process ends")
     assert [suspect for _, suspect in node.fatals] == [True], node.fatals
     assert not reply.done()
     assert located(node, b"k").object is None

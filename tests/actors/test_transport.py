@@ -101,6 +101,11 @@ class Node:
         wait_until(lambda: link.state == "connected")
         return link
 
+    @property
+    def seen(self):
+        """What has reached the journal."""
+        return self.journal._actor_weakref().seen
+
     def stop(self):
         for link in self.links:
             link.stop()
@@ -205,8 +210,7 @@ def test_a_dead_or_unknown_actor_behind_the_socket_fails_the_ask_at_once(node):
 def test_an_actor_that_is_killed_in_hand_fails_the_remote_asker(node):
     journal = node.connected().ref("journal")
     reply = journal.ask(Done(), block=False)
-    wait_until(lambda: len(node.journal.actor_inbox) == 0)
-    sleep(0.02)
+    wait_until(lambda: node.seen == [Done()])
     node.journal.kill()
     with pytest.raises(ActorDeadError):
         reply.get(timeout=5)
@@ -259,17 +263,17 @@ def test_a_link_is_not_connected_before_on_hello_has_returned(node):
 
 
 def test_a_connection_that_breaks_during_on_hello_does_not_count_as_connected(node):
-    begun, go_on, states = Event(), Event(), []
+    begun, go_on, states, lost = Event(), Event(), [], []
 
     def on_hello(_hello):
         begun.set()
         go_on.wait()
 
-    link = node.link(on_hello=on_hello)
+    link = node.link(on_hello=on_hello, on_lost=lambda: lost.append(1))
     node.listener.ready()
     assert begun.wait(5)
     node.listener.stop()
-    sleep(0.02)
+    wait_until(lambda: lost)
     go_on.set()
     for _ in range(10):
         sleep(0)
@@ -278,20 +282,24 @@ def test_a_connection_that_breaks_during_on_hello_does_not_count_as_connected(no
 
 
 def test_what_on_hello_opens_after_the_connection_broke_is_lost_too(node):
-    begun, go_on, opened = Event(), Event(), []
+    begun, go_on, opened, lost = Event(), Event(), [], []
 
     def on_hello(_hello):
         begun.set()
         go_on.wait()
         opened.append("index")
 
-    link = node.link(on_hello=on_hello, on_lost=opened.clear)
+    def on_lost():
+        lost.append(1)
+        opened.clear()
+
+    link = node.link(on_hello=on_hello, on_lost=on_lost)
     node.listener.ready()
     assert begun.wait(5)
     node.listener.stop()
-    sleep(0.02)
+    wait_until(lambda: len(lost) == 1)
     go_on.set()
-    sleep(0.02)
+    wait_until(lambda: len(lost) == 2)
     assert (link.state, opened) == ("waiting", [])
 
 
@@ -313,7 +321,7 @@ def test_a_broken_connection_makes_pending_asks_unknown_and_later_ones_unavailab
     link = node.connected()
     journal = link.ref("journal")
     replies = [journal.ask(Done(), block=False) for _ in range(3)]
-    sleep(0.02)
+    wait_until(lambda: node.seen == [Done()] * 3)
     node.listener.stop()
     assert [reply.get(timeout=5).error for reply in replies] == ["OutcomeUnknown"] * 3
     assert link.state == "waiting"
@@ -325,7 +333,7 @@ def test_a_link_reconnects_with_the_new_epoch_and_nothing_is_sent_twice(node):
     link = node.connected()
     journal = link.ref("journal")
     pending = journal.ask(Done(), block=False)
-    sleep(0.02)
+    wait_until(lambda: node.seen == [Done()])
     node.listener.stop()
     assert pending.get(timeout=5).error == "OutcomeUnknown"
     node.epoch = 2
@@ -334,7 +342,7 @@ def test_a_link_reconnects_with_the_new_epoch_and_nothing_is_sent_twice(node):
     wait_until(lambda: link.state == "connected")
     assert [hello.epoch for hello in node.hellos] == [1, 2]
     assert ask(journal, "after", 5) == "after"
-    assert node.journal._actor_weakref().seen == [Done(), "after"]
+    assert node.seen == [Done(), "after"]
 
 
 def test_connects_and_disconnects_are_told_by_worker_number(node):
@@ -473,5 +481,4 @@ def test_stop_leaves_no_descriptor_behind(tmp_path):
         node = Node(tmp_path)
         ask(node.connected().ref("journal"), 1, 5)
         node.stop()
-        sleep(0.01)
-    assert descriptors() == before
+    wait_until(lambda: descriptors() == before)

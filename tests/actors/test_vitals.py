@@ -31,7 +31,7 @@ def test_handled_messages_busy_and_queued_time_are_counted():
 def test_a_busy_actor_shows_its_message_type_and_its_mailbox():
     ref = Worker.start(name="busy one")
     for _ in range(3):
-        ref.tell(lambda: sleep(0.05))
+        ref.tell(lambda: sleep(60))
     sleep(0.01)
     mine = of("busy one")
     assert (mine["state"], mine["current"], mine["mailbox"]) == ("busy", "function", 2)

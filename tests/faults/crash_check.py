@@ -53,8 +53,7 @@ def crashes(run: Workload, rng: random.Random, states_per_moment: int) -> Iterat
     moments += [at_op for at_op in moments if at_op and ops[at_op - 1].kind == "write"] * 3
     rng.shuffle(moments)
     for at_op in moments:
-        disks = list(run.disk.crash_states(at_op, rng, states_per_moment))
-        for disk in rng.sample(disks, min(states_per_moment, len(disks))):
+        for disk in run.disk.crash_states(at_op, rng, states_per_moment, sample=states_per_moment):
             yield Crash(disk, _pick_index(run, at_op, rng), at_op)
 
 
@@ -100,7 +99,7 @@ class CrashCheck:
         engine.abandon()
         if way == "cut":
             at_op = self._rng.randint(0, len(disk.ops))
-            disk = self._rng.choice(list(disk.crash_states(at_op, self._rng, 2)))
+            (disk,) = disk.crash_states(at_op, self._rng, 2, sample=1)
             put_index(self._index_path, index)
         return self._start(disk)
 
@@ -240,5 +239,5 @@ def _pick_index(run: Workload, at_op: int, rng: random.Random) -> IndexFiles:
 
 
 def _copy(disk: MemoryDisk) -> MemoryDisk:
-    (kept,) = list(disk.crash_states(0, random.Random(0), 0))[:1]
+    (kept,) = disk.crash_states(0, random.Random(0), 0)
     return kept

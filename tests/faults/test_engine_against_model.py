@@ -30,12 +30,14 @@ def machine(number: int) -> type[EngineAgainstModel]:
     return made
 
 
+@pytest.mark.lasts(10)
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(2))
 def test_the_engine_answers_as_the_model_does(number: int) -> None:
-    run_state_machine_as_test(machine(number), settings=settings(QUIET, max_examples=80))
+    run_state_machine_as_test(machine(number), settings=settings(QUIET, max_examples=40))
 
 
+@pytest.mark.lasts(70)
 @pytest.mark.faults
 @pytest.mark.parametrize("number", range(2, 2 + 2 * FAULT_SCALE))
 def test_the_engine_answers_as_the_model_does_for_long(number: int) -> None:

@@ -47,6 +47,7 @@ def _pick(store: rot.Store, rng: random.Random) -> str:
     return rng.choice(by_folder[rng.choices(folders, [WEIGHTS[folder] for folder in folders])[0]])
 
 
+@pytest.mark.lasts(25)
 @pytest.mark.parametrize("share", range(SHARES))
 def test_damage_to_any_file_is_noticed_and_never_served(share: int) -> None:
     verdicts = run(f"rot {share}", PIECES * FAULT_SCALE, stopped=share % 2 == 0)

@@ -91,6 +91,7 @@ def test_a_planted_bug_is_found_in(target: str, tmp_path: Path) -> None:
     assert [finding.kind for finding in result.findings] == ["exception"]
 
 
+@pytest.mark.lasts(45)
 @pytest.mark.faults
 @pytest.mark.parametrize("target", TARGETS)
 def test_nothing_is_found_in(target: str, tmp_path: Path) -> None:

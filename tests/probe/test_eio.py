@@ -25,6 +25,7 @@ def _folder(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.lasts(110)
 @pytest.mark.parametrize("share", range(SHARES))
 def test_after_a_failed_write_or_sync_nothing_is_acknowledged_and_nothing_is_lost(share: int, tmp_path: Path) -> None:
     places = eio_trace.measure(_folder(tmp_path))

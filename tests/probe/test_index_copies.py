@@ -148,6 +148,7 @@ def test_a_node_killed_in_the_middle_of_a_roll_starts_and_rolls_on(node: Running
     check_all(node, ledger)
 
 
+@pytest.mark.lasts(120)
 @pytest.mark.faults
 def test_the_journal_folder_stays_bounded_under_load_and_the_node_restarts_from_what_is_left(node: RunningNode) -> None:
     client = node.client()

@@ -24,7 +24,9 @@ SETTINGS = {
     "FS_METADATA_COMPACT_INTERVAL_SECS": "1",
 }
 """What nothing uses goes while the rounds are on, and segments with it."""
-CI_ROUNDS = 30
+QUICK_ROUNDS = 10
+PLANTED_ROUNDS = 30
+"""At most; most planted bugs are found within a few."""
 FAULT_ROUNDS = 40 * FAULT_SCALE
 KEYS = 100_000
 KEY_BYTES = 100
@@ -51,17 +53,20 @@ def _check(tmp_path: Path, rounds: int, seed: str, workers: int) -> None:
     assert "defect" not in log, log[-8000:]
 
 
+@pytest.mark.lasts(25)
 @pytest.mark.slow
 def test_kill_9_of_storage_worker_or_node_loses_nothing_acknowledged(tmp_path: Path) -> None:
-    _check(tmp_path, CI_ROUNDS, "ci", 2)
+    _check(tmp_path, QUICK_ROUNDS, "ci", 2)
 
 
+@pytest.mark.lasts(95)
 @pytest.mark.faults
 @pytest.mark.parametrize("workers", [2, 0])
 def test_many_rounds_of_kill_9_lose_nothing_acknowledged(workers: int, tmp_path: Path) -> None:
     _check(tmp_path, FAULT_ROUNDS, os.urandom(4).hex(), workers)
 
 
+@pytest.mark.lasts(65)
 @pytest.mark.faults
 def test_a_node_with_many_keys_is_ready_at_once_after_kill_9(tmp_path: Path) -> None:
     empty_secs = min(_start_secs(RunningNode(tmp_path / f"empty-{number}", workers=2)) for number in range(STARTS))
@@ -95,7 +100,7 @@ def test_the_rounds_find_a_planted(bug: str, tmp_path: Path) -> None:
     node = RunningNode(tmp_path / "data", SETTINGS | planted(bug), workers=2)
     try:
         node.start()
-        ledger, killed = run_rounds(node, CI_ROUNDS, bug, stop_at_first=True)
+        ledger, killed = run_rounds(node, PLANTED_ROUNDS, bug, stop_at_first=True)
     finally:
         node.kill()
     print(f"\n{bug} found after {killed.total()} kills: {ledger.violations[:2]}")

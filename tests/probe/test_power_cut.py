@@ -18,7 +18,9 @@ from tests.probe.loop_volume import volume
 from tests.probe.planting import planted
 from tests.probe.power_cuts import run_cuts, suspect_check
 
-CI_CUTS = 8
+QUICK_CUTS = 3
+PLANTED_CUTS = 8
+"""At most; a planted bug is found by the first few."""
 FAULT_CUTS = 12 * FAULT_SCALE
 """On each of the two file systems."""
 FAULT_KILLS_AND_CUTS = 8 * FAULT_SCALE
@@ -39,18 +41,21 @@ def _check(tmp_path: Path, kind: str, cuts: int, seed: str, *, kill_first: bool 
     assert "defect in" not in log, "an actor was surprised by a failing volume"
 
 
+@pytest.mark.lasts(12)
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "cuts"), [("ext4", CI_CUTS), ("xfs", CI_CUTS // 2)])
+@pytest.mark.parametrize(("kind", "cuts"), [("ext4", QUICK_CUTS), ("xfs", QUICK_CUTS)])
 def test_a_power_cut_loses_nothing_acknowledged(kind: str, cuts: int, tmp_path: Path) -> None:
     _check(tmp_path, kind, cuts, "ci")
 
 
+@pytest.mark.lasts(40)
 @pytest.mark.faults
 @pytest.mark.parametrize("kind", ["ext4", "xfs"])
 def test_many_power_cuts_lose_nothing_acknowledged(kind: str, tmp_path: Path) -> None:
     _check(tmp_path, kind, FAULT_CUTS, os.urandom(4).hex())
 
 
+@pytest.mark.lasts(40)
 @pytest.mark.faults
 def test_what_was_served_after_kill_9_is_there_after_a_power_cut(tmp_path: Path) -> None:
     """Also what was never acknowledged, if a reader has seen it."""
@@ -72,11 +77,12 @@ def _find(bug: str, tmp_path: Path, *, kill_first: bool) -> None:
     with volume(tmp_path, "ext4") as disk:
         node = RunningNode(disk.path, planted(bug), workers=2)
         try:
-            ledger = run_cuts(node, disk, CI_CUTS, bug, stop_at_first=True, kill_first=kill_first)
+            ledger = run_cuts(node, disk, PLANTED_CUTS, bug, stop_at_first=True, kill_first=kill_first)
         finally:
             node.kill()
     print(f"\n{bug}: {ledger.violations[:2]}")
-    assert ledger.counts.lost
+    # Lost, or missed at the start already: what the witness says was durable is not in the log, and the node refuses to go on.
+    assert ledger.counts.lost or any("was durable" in violation for violation in ledger.violations)
 
 
 class _ForgetsNames(RealDisk):

@@ -14,6 +14,7 @@ MEASURING_MIB = 16
 """Allocators keep some, and the good client's requests need some too."""
 
 
+@pytest.mark.lasts(27)
 @pytest.mark.faults
 @pytest.mark.parametrize("kind", ["body of 256 KiB but one byte", "all kinds"])
 def test_what_stalled_clients_hold_is_bounded(kind, tmp_path):
@@ -27,6 +28,7 @@ NATIVE_THREADS_MIB = 32
 """Each that reads and decrypts has memory of its own, which its allocator keeps."""
 
 
+@pytest.mark.lasts(25)
 @pytest.mark.faults
 @pytest.mark.parametrize("kind", ["strict", "encrypted"])
 def test_a_flood_of_readers_is_not_read_ahead_for(kind, tmp_path):

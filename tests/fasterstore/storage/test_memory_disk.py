@@ -51,6 +51,18 @@ def test_an_unsynced_write_may_be_kept_lost_or_zeros():
     assert outcomes(disk) == {b"newmore"}
 
 
+def test_a_sample_is_as_many_of_the_outcomes_as_asked_for_and_comes_to_all_of_them():
+    disk, fd = durable_file(b"old")
+    disk.pwrite(fd, b"new", 0)
+    disk.pwrite(fd, b"more", 3)
+    rng = random.Random(1)
+    samples = [[state.contents(PATH) for state in disk.crash_states(len(disk.ops), rng, 3, sample=2)] for _ in range(100)]
+    assert {len(sample) for sample in samples} == {2}
+    assert set().union(*samples) == outcomes(disk)
+    disk.fdatasync(fd)
+    assert [state.contents(PATH) for state in disk.crash_states(len(disk.ops), rng, 3, sample=2)] == [b"newmore"]
+
+
 def test_a_large_write_is_torn_at_sectors_and_later_ones_may_survive_without_it():
     disk, fd = durable_file(b"")
     disk.pwrite(fd, b"A" * 100, 0)
