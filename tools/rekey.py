@@ -11,7 +11,6 @@ they need that key for `restore --to`, and if it is known to others they have to
 """
 
 import os
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -20,11 +19,11 @@ from fasterstore.errors import StoreError
 from fasterstore.keyring import add_epoch, add_master_key, drop_other_master_keys
 from fasterstore.setting_values import key_base64
 from fasterstore.storage import pins
-from fasterstore.storage.datadir import FORMAT_NAME, DataDir, DirInUse, DirLock, open_datadir
+from fasterstore.storage.datadir import DataDir, DirLock, open_datadir
 from fasterstore.storage.disk import Disk, RealDisk
 from fasterstore.storage.key_file import WrongMasterKey, master_key_id, read_key_file, write_key_file
+from tools import verb
 
-EXIT_REFUSED, EXIT_WRONG_SETTING = 1, 2
 NEW_KEY_NAME = "FS_ENCRYPTION_NEW_KEY_BASE64"
 _KEY_FILE_MAX_CHARS = 4096
 
@@ -39,37 +38,28 @@ def main(environ: Mapping[str, str], *, new_key_file: Path | None, finish: bool,
         finish: drop every master key but the one given. new_epoch: make an epoch key instead.
 
     Returns:
-        0; 1 after one line on stderr if the keys, the lock or the file refuse; 2 if a setting is wrong.
+        The exit code (`tools/verb.py`).
     """
+    return verb.run(lambda: _changed(environ, new_key_file, finish=finish, new_epoch=new_epoch))
+
+
+def _changed(environ: Mapping[str, str], new_key_file: Path | None, *, finish: bool, new_epoch: bool) -> str:
+    """See main; returns a line for people."""
+    node = settings.load(environ)
+    if node.encryption_key is None:
+        raise verb.NotBegun("FS_ENCRYPTION_KEY_BASE64 is not set: it must be a master key that opens the data dir")
+    if finish and new_epoch:
+        raise verb.NotBegun("--finish and --new-epoch are two steps")
+    if new_key_file is not None and (finish or new_epoch):
+        raise verb.NotBegun("--new-key-file goes with neither --finish nor --new-epoch: they take FS_ENCRYPTION_KEY_BASE64")
+    new_key = None if finish or new_epoch else _new_key(environ, new_key_file)
+    if new_key == node.encryption_key:
+        raise verb.NotBegun("the new master key is the one in use")
+    lock = DirLock(verb.need_data_dir(node.data_dir)).acquire(wait=False)
     try:
-        node = settings.load(environ)
-        if node.encryption_key is None:
-            raise settings.SettingsError("FS_ENCRYPTION_KEY_BASE64 is not set: it must be a master key that opens the data dir")
-        if finish and new_epoch:
-            raise settings.SettingsError("--finish and --new-epoch are two steps")
-        if new_key_file is not None and (finish or new_epoch):
-            raise settings.SettingsError("--new-key-file goes with neither --finish nor --new-epoch: they take FS_ENCRYPTION_KEY_BASE64")
-        new_key = None if finish or new_epoch else _new_key(environ, new_key_file)
-        if new_key == node.encryption_key:
-            raise settings.SettingsError("the new master key is the one in use")
-        if not os.path.exists(os.path.join(node.data_dir, FORMAT_NAME)):
-            raise settings.SettingsError(f"FS_DATA_DIR {node.data_dir}: there is no data dir")  # and none is made
-    except settings.SettingsError as error:
-        print(error, file=sys.stderr)
-        return EXIT_WRONG_SETTING
-    try:
-        lock = DirLock(node.data_dir).acquire(wait=False)
-        try:
-            print(change(RealDisk(), node.data_dir, node.encryption_key, new_key, finish=finish, random_bytes=os.urandom))
-        finally:
-            os.close(lock)
-    except DirInUse:
-        print(f"FS_DATA_DIR {node.data_dir}: a node serves this data dir; stop it first", file=sys.stderr)
-        return EXIT_REFUSED
-    except (StoreError, OSError) as error:
-        print(error, file=sys.stderr)
-        return EXIT_REFUSED
-    return 0
+        return change(RealDisk(), node.data_dir, node.encryption_key, new_key, finish=finish, random_bytes=os.urandom)
+    finally:
+        os.close(lock)
 
 
 def change(disk: Disk, path: str, master_key: bytes, new_key: bytes | None, *, finish: bool, random_bytes: RandomBytes) -> str:

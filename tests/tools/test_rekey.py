@@ -186,7 +186,7 @@ def test_a_running_node_is_left_alone(node, capsys):
     folder, run = node
     lock = DirLock(str(folder / "data")).acquire(wait=False)
     try:
-        assert run(new_epoch=True) == 1
+        assert run(new_epoch=True) == 2
     finally:
         os.close(lock)
     assert "stop it first" in capsys.readouterr().err
