@@ -1,6 +1,7 @@
 """The verb `rekey`: another master key, or another epoch key, for an encrypted data dir. Rewrites keys.json and nothing else.
 
-    1. FS_ENCRYPTION_KEY_BASE64 (old) and FS_ENCRYPTION_NEW_KEY_BASE64 or --new-key-file:  rekey             both open the data dir
+    1. FS_ENCRYPTION_KEY_BASE64 (old) and FS_ENCRYPTION_NEW_KEY_BASE64[_FILE] or --new-key-file:
+                                                                                           rekey             both open the data dir
     2. the node may be started with either; give it the new one
     3. FS_ENCRYPTION_KEY_BASE64 (new):                                                     rekey --finish    only the new one does
 
@@ -25,6 +26,8 @@ from fasterstore.storage.key_file import WrongMasterKey, master_key_id, read_key
 from tools import verb
 
 NEW_KEY_NAME = "FS_ENCRYPTION_NEW_KEY_BASE64"
+NEW_KEY_FILE_NAME = f"{NEW_KEY_NAME}_FILE"
+"""Names a file with the key, as for every secret."""
 _KEY_FILE_MAX_CHARS = 4096
 
 RandomBytes = Callable[[int], bytes]
@@ -34,7 +37,8 @@ def main(environ: Mapping[str, str], *, new_key_file: Path | None, finish: bool,
     """Change the keys of the data dir at FS_DATA_DIR.
 
     Args:
-        environ: as a node's, with FS_ENCRYPTION_KEY_BASE64, and FS_ENCRYPTION_NEW_KEY_BASE64 unless `new_key_file` names a file.
+        environ: as a node's, with FS_ENCRYPTION_KEY_BASE64, and FS_ENCRYPTION_NEW_KEY_BASE64 or
+            FS_ENCRYPTION_NEW_KEY_BASE64_FILE unless `new_key_file` names a file.
         finish: drop every master key but the one given. new_epoch: make an epoch key instead.
 
     Returns:
@@ -110,19 +114,23 @@ def _snapshots_under_others(disk: Disk, datadir: DataDir, given: str) -> list[st
 
 
 def _new_key(environ: Mapping[str, str], path: Path | None) -> bytes:
+    named = environ.get(NEW_KEY_FILE_NAME, "")
+    forms = {NEW_KEY_NAME: environ.get(NEW_KEY_NAME, ""), NEW_KEY_FILE_NAME: named, "--new-key-file": path}
+    given = [form for form, value in forms.items() if value]
+    if len(given) > 1:
+        raise settings.SettingsError(f"{given[0]}: {given[1]} is given too; give only one of the two")
+    if not given:
+        raise settings.SettingsError(f"give the new master key by {NEW_KEY_NAME}, {NEW_KEY_FILE_NAME} or --new-key-file")
     name, text = NEW_KEY_NAME, environ.get(NEW_KEY_NAME, "")
-    if path is not None:
-        if text:
-            raise settings.SettingsError(f"--new-key-file: {NEW_KEY_NAME} is set too; give only one of the two")
-        name = f"--new-key-file {path}"
+    if not text:
+        path = path or Path(named)
+        name = f"{given[0]} {path}"
         try:
             with path.open(encoding="ascii") as file:
                 text = file.read(_KEY_FILE_MAX_CHARS)
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not text"
             raise settings.SettingsError(f"{name}: cannot be read ({reason})") from None
-    if not text:
-        raise settings.SettingsError(f"give the new master key by {NEW_KEY_NAME} or --new-key-file")
     try:
         return key_base64(text)
     except ValueError:
