@@ -23,7 +23,10 @@ BUILT_IN_SECRET_KEY = "faster-secret-key"
 BUILT_IN_INTERNAL_TOKEN = "internal-replication-token"
 
 CLIENT_NAMES = frozenset(
-    {"FS_ENDPOINT", "FS_BUCKET", "FS_OBJECTS", "FS_SIZE_BYTES", "FS_CONCURRENCY", "FS_CA_CERT", "FS_ENCRYPTION_NEW_KEY_BASE64"}
+    {
+        "FS_ENDPOINT", "FS_BUCKET", "FS_OBJECTS", "FS_SIZE_BYTES", "FS_CONCURRENCY", "FS_CA_CERT", "FS_ENCRYPTION_NEW_KEY_BASE64",
+        "FS_ENCRYPTION_NEW_KEY_BASE64_FILE",
+    }  # fmt: skip
 )
 """Read by the scripts, the load generator and `rekey` from the same `.env`; the node knows them only so as not to warn."""
 

@@ -1,6 +1,7 @@
 """The verb `rekey`: another master key, or another epoch key, for an encrypted data dir. Rewrites keys.json and nothing else.
 
-    1. FS_ENCRYPTION_KEY_BASE64 (old) and FS_ENCRYPTION_NEW_KEY_BASE64 or --new-key-file:  rekey             both open the data dir
+    1. FS_ENCRYPTION_KEY_BASE64 (old) and FS_ENCRYPTION_NEW_KEY_BASE64[_FILE] or --new-key-file:
+                                                                                           rekey             both open the data dir
     2. the node may be started with either; give it the new one
     3. FS_ENCRYPTION_KEY_BASE64 (new):                                                     rekey --finish    only the new one does
 
@@ -11,7 +12,6 @@ they need that key for `restore --to`, and if it is known to others they have to
 """
 
 import os
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -20,12 +20,14 @@ from fasterstore.errors import StoreError
 from fasterstore.keyring import add_epoch, add_master_key, drop_other_master_keys
 from fasterstore.setting_values import key_base64
 from fasterstore.storage import pins
-from fasterstore.storage.datadir import FORMAT_NAME, DataDir, DirInUse, DirLock, open_datadir
+from fasterstore.storage.datadir import DataDir, DirLock, open_datadir
 from fasterstore.storage.disk import Disk, RealDisk
 from fasterstore.storage.key_file import WrongMasterKey, master_key_id, read_key_file, write_key_file
+from tools import verb
 
-EXIT_REFUSED, EXIT_WRONG_SETTING = 1, 2
 NEW_KEY_NAME = "FS_ENCRYPTION_NEW_KEY_BASE64"
+NEW_KEY_FILE_NAME = f"{NEW_KEY_NAME}_FILE"
+"""Names a file with the key, as for every secret."""
 _KEY_FILE_MAX_CHARS = 4096
 
 RandomBytes = Callable[[int], bytes]
@@ -35,41 +37,33 @@ def main(environ: Mapping[str, str], *, new_key_file: Path | None, finish: bool,
     """Change the keys of the data dir at FS_DATA_DIR.
 
     Args:
-        environ: as a node's, with FS_ENCRYPTION_KEY_BASE64, and FS_ENCRYPTION_NEW_KEY_BASE64 unless `new_key_file` names a file.
+        environ: as a node's, with FS_ENCRYPTION_KEY_BASE64, and FS_ENCRYPTION_NEW_KEY_BASE64 or
+            FS_ENCRYPTION_NEW_KEY_BASE64_FILE unless `new_key_file` names a file.
         finish: drop every master key but the one given. new_epoch: make an epoch key instead.
 
     Returns:
-        0; 1 after one line on stderr if the keys, the lock or the file refuse; 2 if a setting is wrong.
+        The exit code (`tools/verb.py`).
     """
+    return verb.run(lambda: _changed(environ, new_key_file, finish=finish, new_epoch=new_epoch))
+
+
+def _changed(environ: Mapping[str, str], new_key_file: Path | None, *, finish: bool, new_epoch: bool) -> str:
+    """See main; returns a line for people."""
+    node = settings.load(environ)
+    if node.encryption_key is None:
+        raise verb.NotBegun("FS_ENCRYPTION_KEY_BASE64 is not set: it must be a master key that opens the data dir")
+    if finish and new_epoch:
+        raise verb.NotBegun("--finish and --new-epoch are two steps")
+    if new_key_file is not None and (finish or new_epoch):
+        raise verb.NotBegun("--new-key-file goes with neither --finish nor --new-epoch: they take FS_ENCRYPTION_KEY_BASE64")
+    new_key = None if finish or new_epoch else _new_key(environ, new_key_file)
+    if new_key == node.encryption_key:
+        raise verb.NotBegun("the new master key is the one in use")
+    lock = DirLock(verb.need_data_dir(node.data_dir)).acquire(wait=False)
     try:
-        node = settings.load(environ)
-        if node.encryption_key is None:
-            raise settings.SettingsError("FS_ENCRYPTION_KEY_BASE64 is not set: it must be a master key that opens the data dir")
-        if finish and new_epoch:
-            raise settings.SettingsError("--finish and --new-epoch are two steps")
-        if new_key_file is not None and (finish or new_epoch):
-            raise settings.SettingsError("--new-key-file goes with neither --finish nor --new-epoch: they take FS_ENCRYPTION_KEY_BASE64")
-        new_key = None if finish or new_epoch else _new_key(environ, new_key_file)
-        if new_key == node.encryption_key:
-            raise settings.SettingsError("the new master key is the one in use")
-        if not os.path.exists(os.path.join(node.data_dir, FORMAT_NAME)):
-            raise settings.SettingsError(f"FS_DATA_DIR {node.data_dir}: there is no data dir")  # and none is made
-    except settings.SettingsError as error:
-        print(error, file=sys.stderr)
-        return EXIT_WRONG_SETTING
-    try:
-        lock = DirLock(node.data_dir).acquire(wait=False)
-        try:
-            print(change(RealDisk(), node.data_dir, node.encryption_key, new_key, finish=finish, random_bytes=os.urandom))
-        finally:
-            os.close(lock)
-    except DirInUse:
-        print(f"FS_DATA_DIR {node.data_dir}: a node serves this data dir; stop it first", file=sys.stderr)
-        return EXIT_REFUSED
-    except (StoreError, OSError) as error:
-        print(error, file=sys.stderr)
-        return EXIT_REFUSED
-    return 0
+        return change(RealDisk(), node.data_dir, node.encryption_key, new_key, finish=finish, random_bytes=os.urandom)
+    finally:
+        os.close(lock)
 
 
 def change(disk: Disk, path: str, master_key: bytes, new_key: bytes | None, *, finish: bool, random_bytes: RandomBytes) -> str:
@@ -120,19 +114,23 @@ def _snapshots_under_others(disk: Disk, datadir: DataDir, given: str) -> list[st
 
 
 def _new_key(environ: Mapping[str, str], path: Path | None) -> bytes:
+    named = environ.get(NEW_KEY_FILE_NAME, "")
+    forms = {NEW_KEY_NAME: environ.get(NEW_KEY_NAME, ""), NEW_KEY_FILE_NAME: named, "--new-key-file": path}
+    given = [form for form, value in forms.items() if value]
+    if len(given) > 1:
+        raise settings.SettingsError(f"{given[0]}: {given[1]} is given too; give only one of the two")
+    if not given:
+        raise settings.SettingsError(f"give the new master key by {NEW_KEY_NAME}, {NEW_KEY_FILE_NAME} or --new-key-file")
     name, text = NEW_KEY_NAME, environ.get(NEW_KEY_NAME, "")
-    if path is not None:
-        if text:
-            raise settings.SettingsError(f"--new-key-file: {NEW_KEY_NAME} is set too; give only one of the two")
-        name = f"--new-key-file {path}"
+    if not text:
+        path = path or Path(named)
+        name = f"{given[0]} {path}"
         try:
             with path.open(encoding="ascii") as file:
                 text = file.read(_KEY_FILE_MAX_CHARS)
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not text"
             raise settings.SettingsError(f"{name}: cannot be read ({reason})") from None
-    if not text:
-        raise settings.SettingsError(f"give the new master key by {NEW_KEY_NAME} or --new-key-file")
     try:
         return key_base64(text)
     except ValueError:

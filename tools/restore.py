@@ -2,27 +2,24 @@
 
 It holds the data dir's locks, so no node runs meanwhile. In place, what is replaced goes to `quarantine/restore-TIME/` and is deleted by
 nobody but the operator; its bytes stay on the disk until then. Killed at any moment it leaves the old store or the new one. Exit
-codes: 0 done, 1 refused or failed (one line on stderr), 2 a wrong setting or wrong arguments.
+codes: `tools/verb.py`.
 """
 
 import os
 import shutil
-import sys
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 
-from fasterstore import settings
-from fasterstore.errors import StoreError
 from fasterstore.metadata.restoring import RestoreRefused, Target, prepare
 from fasterstore.storage import pins
 from fasterstore.storage.atomic_file import write_atomically
-from fasterstore.storage.datadir import NODE_LOCK_NAME, STORAGE_LOCK_NAME, DirInUse, DirLock, read_identity
+from fasterstore.storage.datadir import NODE_LOCK_NAME, STORAGE_LOCK_NAME, DirLock, read_identity
 from fasterstore.storage.disk import Disk, RealDisk
 from fasterstore.storage.restore_switch import COMMIT_NAME, PIECES, STAGING_NAME, commit_document, finish_restore
+from tools import verb
 from tools.progress_bar import ProgressBar
 
-EXIT_FAILED, EXIT_WRONG_SETTING = 1, 2
 UUID_BYTES = 16
 
 
@@ -39,37 +36,25 @@ def main(environ: Mapping[str, str], *, source: str, lsn: int | None, to: str | 
     Returns:
         The exit code.
     """
-    try:
-        data_dir = os.path.abspath(settings.load(environ).data_dir)
-    except settings.SettingsError as error:
-        print(error, file=sys.stderr)
-        return EXIT_WRONG_SETTING
+    return verb.run(lambda: _restored(verb.data_dir_of(environ), source, lsn, to, in_place))
+
+
+def _restored(data_dir: str, source: str, lsn: int | None, to: str | None, in_place: bool) -> str:
+    """See main; returns a line for people."""
     if bool(to) == in_place:
-        print("say where: --to FOLDER for a new data dir, or --in-place (what is there is moved to quarantine)", file=sys.stderr)
-        return EXIT_WRONG_SETTING
+        raise verb.NotBegun("say where: --to FOLDER for a new data dir, or --in-place (what is there is moved to quarantine)")
+    is_store = verb.is_data_dir(data_dir)
+    if in_place and not is_store:
+        raise verb.NotBegun(f"{data_dir} holds no store: use --to {data_dir}")
     bar = ProgressBar()
     try:
         with ExitStack() as stack:
-            is_store = os.path.exists(os.path.join(data_dir, "format.json"))
-            if in_place and not is_store:
-                raise RestoreRefused(f"{data_dir} holds no store: use --to {data_dir}")
             if is_store and (in_place or lsn is not None or not os.path.isdir(source)):
                 _lock(stack, data_dir)
             pin = _find(data_dir, source)
-            report = restore(RealDisk(), data_dir if is_store else None, pin, pin.lsn if lsn is None else lsn, to, bar)
-    except DirInUse:
-        print(f"{data_dir}: a node is running on it; stop it first", file=sys.stderr)
-        return EXIT_FAILED
-    except StoreError as error:
-        print(f"{error.name}: {error.detail}", file=sys.stderr)
-        return EXIT_FAILED
-    except OSError as error:
-        print(error, file=sys.stderr)
-        return EXIT_FAILED
+            return restore(RealDisk(), data_dir if is_store else None, pin, pin.lsn if lsn is None else lsn, to, bar)
     finally:
         bar.close()
-    print(report)
-    return 0
 
 
 def restore(disk: Disk, data_dir: str | None, pin: pins.Pin, lsn: int, to: str | None, bar: ProgressBar) -> str:

@@ -1,34 +1,27 @@
 """The verb `snapshot`: pin the store as it is, list pins, let go of one, copy one out to a folder.
 
 Pins are made and dropped by the running node, which owns them; listing and copying only read, so they work without a node too. Exit
-codes: 0 done, 1 refused or failed (one line on stderr), 2 a wrong setting or wrong arguments.
+codes: `tools/verb.py`.
 """
 
 import os
 import shutil
-import sys
 import time
 from collections.abc import Mapping
 
 from actors.messages import Refused
 from actors.snapshot_messages import CopiesState, DescribeSnapshots, DropSnapshot, SnapshotDropped, SnapshotTaken, TakeSnapshot
-from fasterstore import settings
-from fasterstore.errors import StoreError
 from fasterstore.metadata import index_file
 from fasterstore.storage import pins
 from fasterstore.storage.datadir import read_identity
 from fasterstore.storage.disk import RealDisk
 from fasterstore.storage.verified_copy import copy_verified
 from fasterstore.storage.wal import list_files
+from tools import verb
 from tools.progress_bar import ProgressBar
-from tools.storage_session import NoNode, StorageSession
+from tools.storage_session import StorageSession
 
-EXIT_FAILED, EXIT_WRONG_SETTING = 1, 2
 _HEADINGS = ("name", "taken (UTC)", "LSN", "index", "segments", "held by it alone", "later LSNs")
-
-
-class SnapshotFailed(Exception):
-    """The node refused; the text is for people."""
 
 
 def main(environ: Mapping[str, str], *, name: str | None, list_pins: bool, drop: str | None, copy_to: str | None) -> int:
@@ -44,35 +37,23 @@ def main(environ: Mapping[str, str], *, name: str | None, list_pins: bool, drop:
     Returns:
         The exit code.
     """
-    try:
-        data_dir = os.path.abspath(settings.load(environ).data_dir)
-    except settings.SettingsError as error:
-        print(error, file=sys.stderr)
-        return EXIT_WRONG_SETTING
+    return verb.run(lambda: _done(verb.data_dir_of(environ), name, list_pins, drop, copy_to))
+
+
+def _done(data_dir: str, name: str | None, list_pins: bool, drop: str | None, copy_to: str | None) -> str:
+    """See main; returns what there is to say."""
     wrong = _wrong(name, list_pins, drop, copy_to)
     if wrong:
-        print(wrong, file=sys.stderr)
-        return EXIT_WRONG_SETTING
-    try:
-        if list_pins:
-            print(table(data_dir))
-        elif drop:
-            print(f"dropped {drop}: {_size(_drop(data_dir, drop))} were held by it alone")
-        elif copy_to:
-            print(_copy_out(data_dir, name, os.path.abspath(copy_to)))
-        else:
-            taken = _take(data_dir, name or _default_name())
-            print(f"snapshot {taken.name} holds everything up to LSN {taken.lsn}")
-    except (NoNode, SnapshotFailed) as error:
-        print(error, file=sys.stderr)
-        return EXIT_FAILED
-    except StoreError as error:
-        print(f"{error.name}: {error.detail}", file=sys.stderr)
-        return EXIT_FAILED
-    except OSError as error:
-        print(error, file=sys.stderr)
-        return EXIT_FAILED
-    return 0
+        raise verb.NotBegun(wrong)
+    verb.need_data_dir(data_dir)
+    if list_pins:
+        return table(data_dir)
+    if drop:
+        return f"dropped {drop}: {_size(_drop(data_dir, drop))} were held by it alone"
+    if copy_to:
+        return _copy_out(data_dir, name, os.path.abspath(copy_to))
+    taken = _take(data_dir, name or _default_name())
+    return f"snapshot {taken.name} holds everything up to LSN {taken.lsn}"
 
 
 def _wrong(name: str | None, list_pins: bool, drop: str | None, copy_to: str | None) -> str:
@@ -90,8 +71,6 @@ def table(data_dir: str) -> str:
     """Every snapshot, the oldest first, and which later LSNs it can be restored to."""
     disk = RealDisk()
     snapshots = os.path.join(data_dir, "snapshots")
-    if not os.path.exists(os.path.join(data_dir, "format.json")):
-        raise SnapshotFailed(f"{data_dir}: not a data dir")
     _node_id, log_uuid = read_identity(disk, data_dir)
     firsts = list_files(disk, os.path.join(data_dir, "journal"))
     lines = [_HEADINGS]
@@ -118,10 +97,10 @@ def copy_folder(pin: pins.Pin, target: str, bar: ProgressBar) -> None:
     """Copy a snapshot to the new folder `target`, every byte read back. On return it is on stable storage. Raises StoreError, OSError."""
     disk = RealDisk()
     if os.path.exists(target):
-        raise SnapshotFailed(f"{target} exists already")
+        raise verb.Failed(f"{target} exists already")
     making = target + ".tmp"
     if os.path.exists(making):
-        raise SnapshotFailed(f"{making} is left over from a copy that was cut short: remove it")
+        raise verb.Failed(f"{making} is left over from a copy that was cut short: remove it")
     segments = os.path.join(making, pins.SEGMENTS_NAME)
     os.makedirs(os.path.dirname(making), exist_ok=True)
     for folder in (making, segments):
@@ -176,7 +155,7 @@ def _take(data_dir: str, name: str) -> SnapshotTaken:
             bar.close()
     if isinstance(answer, SnapshotTaken):
         return answer
-    raise SnapshotFailed(_why(answer))
+    raise verb.Failed(_why(answer))
 
 
 def _drop(data_dir: str, name: str) -> int:
@@ -184,7 +163,7 @@ def _drop(data_dir: str, name: str) -> int:
         answer = session.ask("snapshots", DropSnapshot(name))
     if isinstance(answer, SnapshotDropped):
         return answer.freed_bytes
-    raise SnapshotFailed(_why(answer))
+    raise verb.Failed(_why(answer))
 
 
 def _why(answer: object) -> str:

@@ -12,12 +12,13 @@ from actors.directory import Directory
 from actors.messages import Refused
 from actors.runtime import sleep
 from actors.transport import StorageLink
+from tools.verb import NotBegun
 
 CONNECT_SECS = 5.0
 POLL_SECS = 0.1
 
 
-class NoNode(Exception):
+class NoNode(NotBegun):
     """No node serves this data dir, or it is not ready; the text says so."""
 
 

@@ -33,8 +33,9 @@ logger = logging.getLogger("fasterstore.web")
 
 FORGET_UNLINKED_SECS = 1.0
 SLOW_MEMORY_BYTES = 16 * 1024 * 1024
-RUSH_MEMORY_BYTES = 32 * 1024 * 1024
-"""What the slow clients of all workers may hold: with what 2,000 connections cost anyway it stays below 64 MiB."""
+"""What the slow clients of all workers may hold."""
+RUSH_MEMORY_BYTES = 24 * 1024 * 1024
+"""What is half received in all workers: with what 2,000 connections cost anyway, up to 40 MiB, it stays below 64 MiB."""
 
 
 class WebProcess:

@@ -8,6 +8,7 @@ policy itself. Everybody else is anonymous and may do what the policy, or a publ
 
 from collections.abc import Iterable, Mapping
 
+from fasterstore.metadata.index import Located
 from fasterstore.model import BucketRow, ObjectRow
 from fasterstore.policy.bucket_access import AccessCache, BucketAccess
 from fasterstore.policy.compiled import Verdict
@@ -75,17 +76,15 @@ def authorise_as(worker: Worker, request: Request, action: str) -> None:
         _decide(worker, request, action, access)
 
 
-def authorise_source(worker: Worker, request: Request, bucket: str, key: bytes) -> None:
+def authorise_source(worker: Worker, request: Request, bucket: str, key: bytes) -> Located:
     """May this request read that object, as CopyObject and UploadPartCopy do? For RenameObject also: may it remove it?
 
-    Raises: S3Error AccessDenied, NoSuchBucket.
+    Returns: the rows that were judged, from one read: nothing else may be copied. Raises: S3Error AccessDenied, NoSuchBucket.
     """
-    if not worker.settings.auth_enabled:
-        return
     found = worker.reader().locate(bucket, key)
     row = found.bucket
-    if request.identity.scheme != NOBODY and (row is None or "policy" not in row.settings):
-        return
+    if not worker.settings.auth_enabled or (request.identity.scheme != NOBODY and (row is None or "policy" not in row.settings)):
+        return found
     access = _access(worker, row, bucket)
     versioned = "?versionId=" in request.headers.get("x-amz-copy-source", "")
     actions = needed_actions("GetObject", versioned)
@@ -94,6 +93,7 @@ def authorise_source(worker: Worker, request: Request, bucket: str, key: bytes) 
     question = _question(worker, request, request.action, bucket, key)
     question.existing_tags = lambda: _tags_of(found.object)
     _require_reading(access, question, actions, found.object, bucket, key)
+    return found
 
 
 def authorise_keys(worker: Worker, request: Request, keys: Iterable[tuple[bytes, bool]]) -> list[bool]:

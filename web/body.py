@@ -20,6 +20,8 @@ from web.context import Request
 DOCUMENT_MAX_BYTES = 64 * 1024
 """XML and JSON documents are small; nothing larger is read into memory for a request that is not an upload."""
 WIRE_PIECE_BYTES = 64 * 1024
+SHORT_WIRE_PIECE_BYTES = 8 * 1024
+"""While memory for bodies is short."""
 _HASH_CHARS = 64
 _NO_TRAILERS: dict[str, str] = {}
 
@@ -86,6 +88,7 @@ class BodyReader:
         """The whole payload as one byte string: for small bodies. Raises S3Error IncompleteBody."""
         size_bytes = self._left
         if self._decoder is not None:
+            self._request.account.take(size_bytes)
             buffer = bytearray(size_bytes)
             self.fill(memoryview(buffer))
             return bytes(buffer)
@@ -160,7 +163,11 @@ class BodyReader:
         if readinto is None:
             return memoryview(self._input.read(WIRE_PIECE_BYTES))
         if not self._wire:
-            self._wire = memoryview(bytearray(min(WIRE_PIECE_BYTES, self._left + 4096)))
+            account = self._request.account
+            piece_bytes = SHORT_WIRE_PIECE_BYTES if account.memory.is_short else WIRE_PIECE_BYTES
+            size_bytes = min(piece_bytes, self._left + 4096)
+            account.take(size_bytes)
+            self._wire = memoryview(bytearray(size_bytes))
         return self._wire[: readinto(self._wire)]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 
+from web.body_memory import Account
 from web.request_body import RequestBody, RequestBodyMalformed
 from web.wire import Wire
 
@@ -23,8 +24,8 @@ class ChunkedBody(RequestBody):
 
     __slots__ = ("_ended", "_started")
 
-    def __init__(self, wire: Wire, held: bytes, expects_continue: bool) -> None:
-        super().__init__(wire, None, held, expects_continue)
+    def __init__(self, wire: Wire, held: bytes, expects_continue: bool, account: Account | None = None) -> None:
+        super().__init__(wire, None, held, expects_continue, account)
         self._ended = False
         self._started = False
 

@@ -15,8 +15,9 @@ from typing import Any
 
 from gevent import GreenletExit, sleep
 
+from web.body_memory import Account, BodyMemory
 from web.chunked_body import ChunkedBody
-from web.framing import RequestHead, read_head, refuse_unfinished
+from web.framing import LENGTH_MAX_BYTES, RequestHead, read_head, refuse_unfinished
 from web.http_counters import HttpCounters
 from web.http_limits import HttpLimits
 from web.refusal import HttpRefusal, render_refusal
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 
 RECEIVE_BYTES = 65536
 """One receive takes a head and a small body, or many pipelined heads."""
+SHORT_RECEIVE_BYTES = 4096
+"""The same while memory for bodies is short: what comes of one with its head is in memory before there is room for it."""
 UNBROKEN_REQUESTS = 8
 """After so many other connections get a turn: whoever sends faster than he is answered is never waited for, and would keep the worker."""
 
@@ -38,7 +41,7 @@ WsgiApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]
 class ServerShared:
     """What all connections of one server share; `draining` is switched on once, by the server."""
 
-    __slots__ = ("application", "counters", "draining", "environ", "limits", "new_request_id")
+    __slots__ = ("application", "counters", "draining", "environ", "limits", "memory", "new_request_id")
 
     def __init__(
         self,
@@ -47,7 +50,9 @@ class ServerShared:
         counters: HttpCounters,
         environ: dict[str, Any],
         new_request_id: Callable[[], str],
+        memory: BodyMemory,
     ) -> None:
+        self.memory = memory
         self.application = application
         self.limits = limits
         self.counters = counters
@@ -135,7 +140,7 @@ class Connection:
                     searched = max(0, len(buffer) - 3)
             if wire.deadline == NEVER:
                 self._begin_idle()
-            data = wire.receive(RECEIVE_BYTES)
+            data = wire.receive(SHORT_RECEIVE_BYTES if self._shared.memory.is_short else RECEIVE_BYTES)
             if not data:
                 if wire.phase == HEAD:
                     raise PeerGone
@@ -172,6 +177,7 @@ class Connection:
         body = self._body_of(head)
         environ = head.environ
         environ["wsgi.input"] = body
+        environ["fs.account"] = body.account
         limits = shared.limits
         writer = ResponseWriter(wire, head, body, head.keep_alive, limits.drain_body_bytes)
         result: Iterable[bytes] | None = None
@@ -184,6 +190,7 @@ class Connection:
             finally:
                 if result is not None and (close := getattr(result, "close", None)) is not None:
                     close()
+                body.account.close()
         except (PeerGone, DeadlinePassed, GreenletExit, KeyboardInterrupt, SystemExit):
             raise
         except RequestBodyError as error:
@@ -207,19 +214,21 @@ class Connection:
         if not length and not head.chunked:
             return EMPTY_BODY
         wire = self._wire
-        wire.begin_body()
+        wire.begin_body(length or LENGTH_MAX_BYTES)
         held, self._buffer = self._buffer, b""
         # A peer that has begun to send is not waiting for a 100.
         expects_continue = head.expects_continue and not held
+        account = Account(self._shared.memory)
         if head.chunked:
-            return ChunkedBody(wire, held, expects_continue)
-        return RequestBody(wire, length, held, expects_continue)
+            return ChunkedBody(wire, held, expects_continue, account)
+        return RequestBody(wire, length, held, expects_continue, account)
 
     def _drain(self, body: RequestBody) -> None:
         if body.finished:
             return
+        spare = bytearray(SHORT_RECEIVE_BYTES)
         try:
-            while body.read(RECEIVE_BYTES):
+            while body.readinto(spare):
                 pass
         except RequestBodyError:
             raise PeerGone from None

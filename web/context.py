@@ -14,6 +14,7 @@ from fasterstore.s3.canonical import UNSIGNED_PAYLOAD
 from fasterstore.s3.errors import S3Error
 from fasterstore.s3.names import parse_hosted_path, parse_path
 from fasterstore.s3.sigv4 import QUERY_AUTH_NAMES
+from web.body_memory import Account, unbounded
 from web.client_address import Origin
 
 _PATH_SAFE = "/-._~"
@@ -42,12 +43,13 @@ class Request:
     none; `key` is UTF-8 bytes, from 1.
     `content_length` is the body's length on the wire in bytes, None if it was not sent. `started_at` is perf_counter seconds.
     `is_counted`: it has taken its token of FS_RATE_LIMIT_PER_SEC, or was refused one.
+    `account` is the memory taken for the body.
     `identity` and `action` are filled in by the wrapper in `web/app.py`; `bucket_known`, `bucket_row` and `located` are
     `web/lookup.py`'s.
     """
 
     __slots__ = (
-        "action", "bucket", "bucket_known", "bucket_row", "bytes_in", "client_ip", "content_length", "headers", "host_bucket",
+        "account", "action", "bucket", "bucket_known", "bucket_row", "bytes_in", "client_ip", "content_length", "headers", "host_bucket",
         "identity", "input", "is_counted", "is_secure", "key", "located", "method", "peer_ip", "query", "raw_path", "raw_query",
         "request_id", "started_at",
     )  # fmt: skip
@@ -68,6 +70,7 @@ class Request:
         self.bucket_row: BucketRow | None = None
         self.located: Located | None = None
         self.input: BodyInput = environ["wsgi.input"]
+        self.account: Account = environ.get("fs.account") or unbounded()
         headers = environ.get("fs.headers")
         self.headers: dict[str, str] = headers_from_cgi(environ) if headers is None else headers
         peer = environ.get("fs.peer")

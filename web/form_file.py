@@ -77,7 +77,7 @@ class _SpoolInput:
 class FormFile:
     """Takes the bytes of one file, then gives them back."""
 
-    __slots__ = ("_disk", "_folder", "_is_secret", "_memory", "_memory_max", "_need_free_bytes", "_spool", "size_bytes")
+    __slots__ = ("_disk", "_folder", "_is_secret", "_memory", "_need_free_bytes", "_spool", "memory_max_bytes", "size_bytes")
 
     def __init__(self, worker: Worker, room_bytes: int, is_secret: bool = False) -> None:
         """`room_bytes`: at most so many bytes will come; `is_secret`: none of them may lie on the disk in plain."""
@@ -85,7 +85,8 @@ class FormFile:
         self._folder = os.path.dirname(worker.segments_dir)
         self._is_secret = is_secret
         self._memory = bytearray()
-        self._memory_max = max(SMALL_BODY_MAX_BYTES, worker.settings.small_object_threshold_bytes)
+        self.memory_max_bytes = max(SMALL_BODY_MAX_BYTES, worker.settings.small_object_threshold_bytes)
+        """So much of it is kept in memory."""
         # Once here and once as a record.
         self._need_free_bytes = 2 * room_bytes + worker.settings.min_free_bytes
         self._spool: _Spool | None = None
@@ -94,7 +95,7 @@ class FormFile:
 
     def append(self, piece: bytes) -> None:
         """Take the next bytes. Raises: S3Error XMinioStorageFull, InternalError."""
-        if self._spool is None and self.size_bytes + len(piece) <= self._memory_max:
+        if self._spool is None and self.size_bytes + len(piece) <= self.memory_max_bytes:
             self._memory += piece
         else:
             error = offload(self._spill, piece)

@@ -10,6 +10,7 @@ class HttpCounters:
     """One server's counts since it started; `connections_open` is a gauge, all else only grows."""
 
     __slots__ = (
+        "body_waits",
         "connections_accepted",
         "connections_open",
         "connections_over_address_limit",
@@ -37,6 +38,8 @@ class HttpCounters:
         """Connections ended because a head, a body or a response took too long; an idle wait that ends is no fault."""
         self.slow_ended = 0
         """Slow connections ended because all of them together held too much memory."""
+        self.body_waits = 0
+        """Bodies that waited for room in the memory for bodies (`web/body_memory.py`)."""
         self.disconnects = 0
         """Peers that went away in the middle of a request or a response."""
         self.resets = 0

@@ -29,13 +29,14 @@ class HttpLimits:
     slow_memory_bytes: int = 16 * 1024 * 1024
     """What all slow clients together may hold in half-received heads and bodies and half-sent answers; beyond, the slowest are ended."""
     rush_memory_bytes: int = 32 * 1024 * 1024
-    """What half-received heads and collected bodies may hold in all, however fast they come; beyond, the longest stalled are ended."""
+    """What half-received heads and bodies may hold in all, however fast they come; bodies beyond wait until there is room
+    (`web/body_memory.py`), and meanwhile the longest stalled are ended."""
     rush_body_max_bytes: int = 512 * 1024
-    """What holds more is a body that is streamed: how many of those there are is bounded by who receives them."""
+    """A longer body is streamed, and given `slow_after_secs` in a rush too: it is worth more."""
     slow_after_rush_secs: float = 0.2
-    """Without a byte for so long, or with a head that takes so long, it is slow in a rush: a second of that brings a hundred megabytes."""
+    """Without a byte for so long, or with a head that takes so long, it is slow in a rush: heads of a second are a hundred megabytes."""
     rush_sweep_secs: float = 0.05
-    """How often it is looked what heads and bodies hold once that is half of `rush_memory_bytes`."""
+    """How often it is looked what heads and bodies hold once that is half of `rush_memory_bytes`, or who stalls while others wait."""
     max_header_bytes: int = 65536
     """Request line and header lines together; presigned URLs with session tokens stay below 16 KiB."""
     max_header_count: int = 200

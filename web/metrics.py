@@ -107,6 +107,7 @@ class Metrics:
             counter("fasterstore_http_refused_heads", "Requests refused for their framing, target or size.", http.refused_heads),
             counter("fasterstore_http_deadlines_passed", "Connections ended by a deadline.", http.deadlines_passed),
             counter("fasterstore_http_slow_ended", "Slow connections ended for the memory that they held.", http.slow_ended),
+            counter("fasterstore_http_body_waits", "Bodies that waited for memory to be received into.", http.body_waits),
             counter("fasterstore_http_disconnects", "Peers that went away inside a request.", http.disconnects),
             counter("fasterstore_http_resets", "Answers broken off with a reset.", http.resets),
             counter("fasterstore_http_defects", "Requests on which the application failed.", http.defects),

@@ -3,6 +3,7 @@
 from fasterstore.model import ObjectRow
 from fasterstore.s3.attributes_xml import PartsOfObject, render_attributes, wanted_attributes, wanted_parts
 from fasterstore.s3.errors import S3Error
+from web.authorise import authorise
 from web.context import Request
 from web.customer_key import key_of_object
 from web.lookup import locate
@@ -22,8 +23,9 @@ def get_object_attributes(worker: Worker, request: Request) -> Reply:
         try:
             parts = _parts(worker, row, marker, max_parts) if "ObjectParts" in wanted else None
         except FileNotFoundError:
-            # Its manifest went while it was looked at: the key has another object by now, or none.
+            # Its manifest went while it was looked at: the key has another object by now, perhaps with another ACL, or none.
             locate(worker, request, again=True)
+            authorise(worker, request)
             row = need_object(worker, request)
             key_of_object(worker, request, row)
             continue

@@ -60,9 +60,8 @@ def copy(worker: Worker, request: Request) -> Reply:
     refuse_version(request.query.get("versionId"))
     order = _order(worker, request)
     receive_document(request, worker.blob_key)
-    authorise_source(worker, request, order.source.bucket, order.source.key)
     for left in reversed(range(LOOKUPS)):
-        found = find_source(worker, order.source)
+        found = find_source(worker, request, order.source)
         assert found.object is not None
         source_key = key_of_source(worker, request, found.object)
         try:
@@ -79,9 +78,10 @@ def copy(worker: Worker, request: Request) -> Reply:
     raise AssertionError("unreachable")
 
 
-def find_source(worker: Worker, source: CopySource) -> Located:
-    """Where the source of a copy lies now; its object is there. Raises: S3Error NoSuchBucket, NoSuchKey."""
-    found = worker.reader().locate(source.bucket, source.key)
+def find_source(worker: Worker, request: Request, source: CopySource) -> Located:
+    """Where the source of a copy lies now; its object is there, and the request may read it. Raises: S3Error NoSuchBucket, NoSuchKey,
+    AccessDenied."""
+    found = authorise_source(worker, request, source.bucket, source.key)
     if found.bucket is None:
         raise no_bucket(source.bucket)
     if found.object is None:

@@ -25,7 +25,6 @@ from fasterstore.s3.copy_source import COPY_SOURCE_HEADER, CopySource, parse_cop
 from fasterstore.s3.errors import S3Error, from_store
 from fasterstore.s3.multipart_xml import render_part_copied
 from fasterstore.s3.sse_c import key_headers
-from web.authorise import authorise_source
 from web.body import receive_document
 from web.context import Request
 from web.customer_key import key_of_part, key_of_source
@@ -68,7 +67,6 @@ def upload_part_copy(worker: Worker, request: Request) -> Reply:
     upload = open_upload(worker, request)
     key = key_of_part(worker, request, upload)
     receive_document(request, worker.blob_key)
-    authorise_source(worker, request, source.bucket, source.key)
     for left in reversed(range(LOOKS)):
         wanted = _range_of(worker, request, source)
         try:
@@ -90,7 +88,7 @@ def upload_part_copy(worker: Worker, request: Request) -> Reply:
 
 def _range_of(worker: Worker, request: Request, source: CopySource) -> _Range:
     """The bytes that the part is to have, as the source is now. Raises: S3Error."""
-    found = find_source(worker, source)
+    found = find_source(worker, request, source)
     row = found.object
     assert row is not None
     key = key_of_source(worker, request, row)

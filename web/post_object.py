@@ -57,7 +57,7 @@ def post(worker: Worker, request: Request) -> Reply:
     if has_key:
         key_to_seal(worker, request)
     file = FormFile(worker, content_length, is_secret=has_key or seals)
-    _receive_file(worker, reader, file, policy)
+    _receive_file(worker, request, reader, file, policy)
     request.bytes_in += reader.bytes_in - file.size_bytes
     request.content_length = file.size_bytes
     request.input = file.input()
@@ -148,13 +148,14 @@ def _headers_of(headers: Mapping[str, str], fields: Mapping[str, str]) -> dict[s
     return found
 
 
-def _receive_file(worker: Worker, reader: FormReader, file: FormFile, policy: PostPolicy | None) -> None:
+def _receive_file(worker: Worker, request: Request, reader: FormReader, file: FormFile, policy: PostPolicy | None) -> None:
     """Take the file in. Raises: S3Error, as soon as it is too long; and what receiving raises."""
     if worker.streamed_uploads >= STREAMED_UPLOADS_MAX:
         raise from_store("Overloaded", "too many large uploads at once")
     worker.streamed_uploads += 1
     limit = worker.settings.max_request_bytes
     try:
+        request.account.take(min(request.content_length or 0, file.memory_max_bytes + PIECE_BYTES))
         for piece in reader.file_pieces():
             size_bytes = file.size_bytes + len(piece)
             if policy is not None and policy.max_bytes is not None and size_bytes > policy.max_bytes:

@@ -57,7 +57,7 @@ def _pinned(
     worker: Worker, request: Request, intent: RenameIntent, of_source: Mapping[str, str], of_target: Mapping[str, str]
 ) -> RenameIntent:
     """The intent, tied to the objects whose dates were judged here. Raises: S3Error NoSuchKey, PreconditionFailed."""
-    source = find_source(worker, CopySource(intent.bucket, intent.key, None)).object
+    source = find_source(worker, request, CopySource(intent.bucket, intent.key, None)).object
     assert source is not None
     if any(name in of_source for name in _DATES):
         _refuse_date(of_source, source.modified_ms)

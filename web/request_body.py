@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from web.body_memory import Account, unbounded
 from web.wire import DeadlinePassed, PeerGone, Wire
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -44,12 +45,16 @@ class RequestBody:
     """A body of known length.
 
     Attributes: length, bytes in all, or None if chunked; sent_continue, True once the 100 went out; failed, True once a
-    read raised; finished, True when the last byte was handed out.
+    read raised; finished, True when the last byte was handed out; account, the memory that is taken for it: by `read` for what must be
+    waited for, with `readinto` by the caller.
     """
 
-    __slots__ = ("_at", "_held", "_remaining", "_wire", "expects_continue", "failed", "length", "sent_continue")
+    __slots__ = ("_at", "_held", "_remaining", "_wire", "account", "expects_continue", "failed", "length", "sent_continue")
 
-    def __init__(self, wire: Wire | None, length: int | None, held: bytes, expects_continue: bool) -> None:
+    def __init__(
+        self, wire: Wire | None, length: int | None, held: bytes, expects_continue: bool, account: Account | None = None
+    ) -> None:
+        self.account = account or unbounded()
         self._wire = wire
         self._held = held
         self._at = 0
@@ -84,7 +89,10 @@ class RequestBody:
         return count
 
     def read(self, size: int = -1) -> bytes:
-        """Exactly size bytes, fewer only at the end of the body; all that is left if size is negative. Raises: as readinto."""
+        """Exactly size bytes, fewer only at the end of the body; all that is left if size is negative.
+
+        Raises: as readinto, and S3Error SlowDown.
+        """
         if size < 0:
             return self._read_all()
         size = min(size, self._remaining)
@@ -96,6 +104,7 @@ class RequestBody:
         return self._fill(size)
 
     def _fill(self, size: int) -> bytes:
+        self.account.take(size)
         buffer = bytearray(size)
         view = memoryview(buffer)
         filled = 0
@@ -147,7 +156,7 @@ class RequestBody:
             return count
         wire = self._ready_wire()
         try:
-            return wire.receive_body(view)
+            return wire.receive_body(view, self.account.held_bytes)
         except DeadlinePassed:
             self.failed = True
             raise RequestBodyTimeout("the body did not arrive in time") from None

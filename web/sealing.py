@@ -3,7 +3,7 @@
 A layer over `web/upload.py`, which is given other bytes of another length and need not know. What the client said of its own bytes
 (length, Content-MD5, checksums, signature) is verified here, before the last sealed bytes are handed on: nothing that differs is ever
 named. The ETag is the MD5 of the sealed bytes and so tells nothing of the plaintext, as on AWS; checksums are those of the plaintext.
-Two buffers of UNIT_BYTES a body besides those of the upload. No byte of plaintext goes further than this.
+Two buffers of up to UNIT_BYTES a body besides those of the upload, taken before them. No byte of plaintext goes further than this.
 """
 
 import os
@@ -24,7 +24,7 @@ from web.upload import StoredBody, store_body
 from web.worker import Worker
 
 UNIT_BYTES = 16 * CHUNK_BYTES
-"""Sealed at once, in a native thread."""
+"""Sealed at once at most, in a native thread; less while memory for bodies is short."""
 _ETAG_BYTES = 16
 
 
@@ -56,7 +56,7 @@ def _named_empty(intent: PutIntent, digests: Digests) -> PutIntent:
 class SealedInput:
     """A body that has bytes, sealed, in the place of a request's own, as every server offers it (`wsgi.input`)."""
 
-    __slots__ = ("_digests", "_plain", "_plan", "_reader", "_ready", "_sealed", "_stream", "checksums", "taken_bytes")
+    __slots__ = ("_digests", "_plain", "_plan", "_reader", "_ready", "_sealed", "_stream", "_unit_bytes", "checksums", "taken_bytes")
 
     def __init__(self, request: Request, plan: BodyPlan, key: CustomerKey) -> None:
         header = new_header(os.urandom(BODY_SALT_BYTES))
@@ -65,9 +65,10 @@ class SealedInput:
         self._stream: SealedStream = open_stream(header, key, plan.size_bytes)
         self._digests = _PlaintextDigests(plan)
         self._ready = memoryview(header)
-        unit_bytes = min(UNIT_BYTES, plan.size_bytes)
-        self._plain = bytearray(unit_bytes)
-        self._sealed = bytearray(stored_bytes(unit_bytes))
+        self._unit_bytes = request.account.memory.piece_bytes(min(UNIT_BYTES, plan.size_bytes))
+        request.account.take(2 * self._unit_bytes)
+        self._plain = bytearray(self._unit_bytes)
+        self._sealed = bytearray(stored_bytes(self._unit_bytes))
         self.taken_bytes = 0
         """Bytes of plaintext that were received."""
         self.checksums: dict[str, str] = {}
@@ -103,7 +104,7 @@ class SealedInput:
         left = self._plan.size_bytes - self.taken_bytes
         if not left:
             return False
-        view = memoryview(self._plain)[: min(UNIT_BYTES, left)]
+        view = memoryview(self._plain)[: min(self._unit_bytes, left)]
         self._reader.fill(view)
         first_chunk = self.taken_bytes // CHUNK_BYTES
         self.taken_bytes += len(view)

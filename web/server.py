@@ -18,12 +18,13 @@ import gevent
 from gevent.server import StreamServer
 
 from web.address_limit import AddressLimit
+from web.body_memory import BodyMemory
 from web.connection import Connection, ServerShared, WsgiApplication
 from web.http_counters import HttpCounters
 from web.http_limits import HttpLimits
 from web.refusal import HttpRefusal, render_refusal
 from web.response_head import response_prefix
-from web.slow_clients import half_received, held_by, stopped_in_a_rush, too_slow
+from web.slow_clients import half_received_heads_bytes, stopped_in_a_rush, too_slow
 from web.tls_acceptor import TlsAcceptor
 from web.wire import BODY, IDLE, NEVER, WRITE, DeadlinePassed, PeerGone, Wire
 
@@ -91,7 +92,8 @@ class HttpServer:
         self.address: tuple[Any, ...] = listener.getsockname()
         self._tls = tls
         environ = _environ_template(self.address, "http" if tls is None else "https")
-        self._shared = ServerShared(application, self.limits, self.counters, environ, new_request_id)
+        self.memory = BodyMemory(self.limits.rush_memory_bytes, self.limits.progress_timeout_secs, self.counters)
+        self._shared = ServerShared(application, self.limits, self.counters, environ, new_request_id, self.memory)
         self._wires: set[Wire] = set()
         self._stream = _FairServer(listener, self._handle)
         self._stream.http = self
@@ -211,12 +213,13 @@ class HttpServer:
     def _wait_for_sweep(self) -> None:
         """Until the next sweep is due; in a rush what is half received is looked at in between."""
         due = monotonic() + self.limits.sweep_interval_secs
+        limits = self.limits
         while (now := monotonic()) < due:
-            waiting = half_received(self._wires, self.limits)
-            rush = held_by(waiting) > self.limits.rush_memory_bytes // 2
-            if rush:
-                self._end_slow(stopped_in_a_rush(waiting, self.limits, now), now)
-            gevent.sleep(min(self.limits.rush_sweep_secs, due - now) if rush else due - now)
+            excess_bytes = half_received_heads_bytes(self._wires) + self.memory.excess_bytes
+            if excess_bytes > 0:
+                self._end_slow(stopped_in_a_rush(self._wires, excess_bytes, limits, now), now)
+            rush = excess_bytes > -limits.rush_memory_bytes // 2
+            gevent.sleep(min(limits.rush_sweep_secs, due - now) if rush else due - now)
 
     def _end_slow(self, slow: list[Wire], now: float) -> None:
         for wire in slow:

@@ -4,8 +4,8 @@ A client that stalls in a head, a body or an answer costs what was half received
 would cost hundreds of megabytes within a minute. So the slow ones share a budget, and beyond it the slowest are ended, by a refusal
 that clients retry. Whoever goes on, and faster than `slow_rate_bytes`, is never touched. Decides only.
 
-In a flood what has not been slow for long enough yet is most of it. So once all that is half received holds too much, a fifth of a second
-without a byte makes slow, and what goes on is still not touched.
+In a flood what has not been slow for long enough yet is most of it. So once what is half received holds too much, or others wait for room
+for theirs, a fifth of a second without a byte makes slow, and what goes on is still not touched.
 """
 
 from collections.abc import Iterable
@@ -13,27 +13,32 @@ from collections.abc import Iterable
 from web.http_limits import HttpLimits
 from web.wire import BODY, HEAD, Wire
 
-
-def half_received(wires: Iterable[Wire], limits: HttpLimits) -> list[Wire]:
-    """Those whose heads and collected bodies are waited for."""
-    return [wire for wire in wires if wire.phase in (BODY, HEAD) and wire.held_bytes <= limits.rush_body_max_bytes]
-
-
-def held_by(wires: Iterable[Wire]) -> int:
-    """Bytes in all."""
-    return sum(wire.held_bytes for wire in wires)
+BODIES_ENDED_MAX = 16
+"""At once in a rush: each is answered, and another body takes its place, while good clients wait for their turn. Heads are not waited with:
+nothing bounds what comes of them."""
 
 
-def stopped_in_a_rush(waiting: list[Wire], limits: HttpLimits, now: float) -> list[Wire]:
-    """Of those half received, the connections to end now because all together hold more than `rush_memory_bytes`: the longest stalled."""
-    excess_bytes = held_by(waiting) - limits.rush_memory_bytes
+def half_received_heads_bytes(wires: Iterable[Wire]) -> int:
+    """What the heads that are waited for hold in all; bodies are counted where they take their memory."""
+    return sum(wire.held_bytes for wire in wires if wire.phase == HEAD)
+
+
+def stopped_in_a_rush(wires: Iterable[Wire], excess_bytes: int, limits: HttpLimits, now: float) -> list[Wire]:
+    """Of those half received, the connections to end now so that `excess_bytes` are given back: the longest stalled."""
+    stalled = [(wire.stalled_secs(now), id(wire), wire) for wire in wires if wire.phase in (BODY, HEAD)]
     ended: list[Wire] = []
-    if excess_bytes > 0:
-        for stalled_secs, _, wire in sorted(((wire.stalled_secs(now), id(wire), wire) for wire in waiting), reverse=True):
-            if stalled_secs < limits.slow_after_rush_secs or excess_bytes <= 0:
-                break
+    bodies = 0
+    for stalled_secs, _, wire in sorted(stalled, reverse=True):
+        if excess_bytes <= 0:
+            break
+        is_body = wire.phase == BODY
+        if is_body and bodies == BODIES_ENDED_MAX:
+            continue
+        is_streamed = is_body and wire.body_bytes > limits.rush_body_max_bytes
+        if stalled_secs >= (limits.slow_after_secs if is_streamed else limits.slow_after_rush_secs):
             ended.append(wire)
             excess_bytes -= wire.held_bytes
+            bodies += is_body
     return ended
 
 

@@ -2,10 +2,11 @@
 
     up to 64 KiB                              one PutObject with the bytes
     up to FS_SMALL_OBJECT_THRESHOLD_BYTES     collected in memory, hashed, then written into an extent at once
-    above                                     an extent first; each 1 MiB is hashed and written in native threads while the next arrives
+    above                                     an extent first; each piece is hashed and written in native threads while the next arrives
 
-Memory is bounded by two buffers an upload at any size, three where it is encrypted: on a node with a master key the plaintext is hashed
-and its ciphertext written (a small body is encrypted by segment-writer). What the client said of the bytes is verified before
+Memory is bounded at any size and number: an upload holds two pieces of at most 1 MiB, and all of them take room (`web/body_memory.py`).
+On a node with a master key the plaintext is hashed and its ciphertext written, from a buffer as large as the piece (a small body is
+encrypted by segment-writer). What the client said of the bytes is verified before
 FinishExtent, so nothing that differs is ever named. An extent is given back after the last write into it returned, never before: its
 space may be granted anew.
 """
@@ -29,20 +30,15 @@ from fasterstore.storage.sealed_record import ExtentSeal, stored_bytes
 from web.body import BodyPlan, BodyReader
 from web.context import Request
 from web.download import verified_blob_id
+from web.pieces import Pieces
 from web.worker import Worker
 
 logger = logging.getLogger(__name__)
 
-BUFFER_BYTES = 1024 * 1024
 STREAMED_UPLOADS_MAX = 128
-"""At once in one worker, two buffers each; past it the client is told to slow down before it sends the body."""
+"""At once in one worker; past it the client is told to slow down before it sends the body."""
 WRITE_BACK_BYTES = 4 * 1024 * 1024
 """So much is left to the page cache before its write-back is started: a sync of small records must not wait behind a large body."""
-
-
-SPARE_MAX = 16
-_spare: list[bytearray] = []
-"""Buffers of finished uploads: fresh memory costs a page fault each 4 KiB. A failed one keeps its own: a job may still read them."""
 
 
 class StoredBody(NamedTuple):
@@ -86,15 +82,18 @@ def _store_small(worker: Worker, request: Request, plan: BodyPlan, intent: PutIn
 
 
 def _store_collected(worker: Worker, request: Request, plan: BodyPlan, intent: PutIntent, named: Named) -> StoredBody:
+    seals = worker.keyring.seals
+    request.account.take(plan.size_bytes * (1 + seals))
     reader = BodyReader(request, plan)
     body = bytearray(plan.size_bytes)
     reader.fill(memoryview(body))
     trailers = reader.trailers()
     digests = offload(plan.digests_of, body, worker.blob_key)
     plan.verify(digests, trailers)
-    extent = _Extent(worker, plan.size_bytes, plan.size_bytes)
+    extent = _Extent(worker, plan.size_bytes)
+    scratch = memoryview(bytearray(stored_bytes(worker.keyring, plan.size_bytes))) if seals else None
     try:
-        extent.start(extent.hash_and_write, [], memoryview(body), 0)
+        extent.start(extent.hash_and_write, [], memoryview(body), scratch, 0)
         intent = named(intent, digests)
         answer = extent.finish(intent, digests.blob_id)
         return StoredBody(answer.etag, answer.modified_ms, intent.checksums)
@@ -120,18 +119,20 @@ def _stream(worker: Worker, request: Request, plan: BodyPlan, intent: PutIntent,
         digests = BodyDigests(worker.blob_key, plan.signed_hash, plan.checksums.names)
         # MD5 takes as long as everything else together: it has a lane of its own.
         md5_update, *updates = digests.parts()
-        buffers = [_spare.pop() if _spare else bytearray(BUFFER_BYTES) for _ in range(2)]
-        for offset in range(0, plan.size_bytes, BUFFER_BYTES):
-            view = memoryview(buffers[offset // BUFFER_BYTES % 2])[: min(BUFFER_BYTES, plan.size_bytes - offset)]
-            reader.fill(view)
-            # Only now is the buffer before waited for: it was hashed and written while this one was received.
+        pieces = Pieces(request.account, worker.keyring.seals)
+        offset = 0
+        while offset < plan.size_bytes:
+            piece = pieces.next(plan.size_bytes - offset)
+            reader.fill(piece.view)
+            # Only now is the piece before waited for: it was hashed and written while this one was received.
             extent.join()
-            extent.start(md5_update, view)
-            extent.start(extent.hash_and_write, updates, view, offset)
+            hashing = extent.start(md5_update, piece.view)
+            writing = extent.start(extent.hash_and_write, updates, piece.view, piece.scratch, offset)
+            offset += len(piece.view)
+            piece.give_back_after((hashing, writing))
+            del piece
         trailers = reader.trailers()
         extent.join()
-        if len(_spare) < SPARE_MAX:
-            _spare.extend(buffers)
         results = digests.results()
         plan.verify(results, trailers)
         intent = named(intent, results)
@@ -140,8 +141,6 @@ def _stream(worker: Worker, request: Request, plan: BodyPlan, intent: PutIntent,
     except BaseException:
         extent.abort()
         raise
-
-
 
 
 def _in_thread(function: Any, *arguments: Any) -> OSError | None:
@@ -156,8 +155,8 @@ def _in_thread(function: Any, *arguments: Any) -> OSError | None:
 class _Extent:
     """One granted extent, until it is finished or given back, and the jobs in native threads that work for it."""
 
-    def __init__(self, worker: Worker, size_bytes: int, buffer_bytes: int = BUFFER_BYTES) -> None:
-        """`buffer_bytes`: what is written at once at most. Raises: S3Error if nothing is granted."""
+    def __init__(self, worker: Worker, size_bytes: int) -> None:
+        """Raises: S3Error if nothing is granted."""
         self._worker = worker
         self._disk = worker.disk
         self._size_bytes = size_bytes
@@ -172,7 +171,7 @@ class _Extent:
         self._grant = grant
         self._start = grant.offset + HEADER_BYTES
         if worker.keyring.seals:
-            self._seal = ExtentSeal(worker.keyring, grant.record_id, size_bytes, buffer_bytes)
+            self._seal = ExtentSeal(worker.keyring, grant.record_id, size_bytes)
         try:
             self._segment: OpenSegment = worker.segments.writer(grant.segment_id, grant.file_uuid)
         except (OSError, DamagedRecord) as error:
@@ -196,20 +195,26 @@ class _Extent:
             return error
         return None
 
-    def hash_and_write(self, updates: list[Any], data: memoryview, position: int) -> OSError | None:
-        """Feed every digest of this lane, encrypt where that is to be, and write. In a native thread; calls come in the body's order.
+    def hash_and_write(self, updates: list[Any], data: memoryview, scratch: memoryview | None, position: int) -> OSError | None:
+        """Feed every digest of this lane, encrypt into `scratch` where that is to be, and write. In a native thread; calls come in the
+        body's order.
 
-        `position` is that of `data` in the plaintext, a multiple of BUFFER_BYTES.
+        `position` is that of `data` in the plaintext, a multiple of 64 KiB.
         """
         for update in updates:
             update(data)
-        stored, stored_position = (data, position) if self._seal is None else self._seal.seal(data, position)
+        stored, stored_position = data, position
+        if self._seal is not None:
+            assert scratch is not None
+            stored, stored_position = self._seal.seal(data, position, scratch)
         self._table.update(stored)
         return self.write(stored, stored_position)
 
-    def start(self, function: Any, *arguments: Any) -> None:
-        """Begin a job; what it is given must stay unchanged until `join`."""
-        self._jobs.append(spawn(_in_thread, function, *arguments))
+    def start(self, function: Any, *arguments: Any) -> Any:
+        """Begin a job, and return it; what it is given must stay unchanged until it has ended."""
+        job = spawn(_in_thread, function, *arguments)
+        self._jobs.append(job)
+        return job
 
     def join(self) -> None:
         """Wait for all jobs. Raises S3Error after a failed write, which says that the volume cannot be trusted any more.

@@ -51,12 +51,12 @@ class Wire:
     """A socket with TCP_NODELAY, its peer's address and its deadline.
 
     `phase` says what is waited for; the sweeper reads it and `deadline` (monotonic seconds). `held_bytes`: what is kept in memory until
-    the present wait ends, in the phases HEAD, BODY and WRITE.
+    the present wait ends, in the phases HEAD, BODY and WRITE. `body_bytes`: the length of the last request body.
     """
 
     __slots__ = (
         "_counters", "_limits", "_rate_bytes", "_rate_waited_secs", "_read_bytes", "_read_waited_secs", "_undelivered_bytes",
-        "_waits_since", "deadline", "expired", "held_bytes", "kept_bytes", "peer", "phase", "socket", "woken",
+        "_waits_since", "body_bytes", "deadline", "expired", "held_bytes", "kept_bytes", "peer", "phase", "socket", "woken",
     )  # fmt: skip
 
     def __init__(self, client: socket.socket, peer: tuple[str, int], limits: HttpLimits, counters: HttpCounters) -> None:
@@ -69,6 +69,7 @@ class Wire:
         self.expired = False
         self.woken = False
         self.held_bytes = 0
+        self.body_bytes = 0
         self.kept_bytes = 0
         """What the present answer keeps in memory beside what is handed to `send`; set by who sends it."""
         self._rate_bytes = 0
@@ -105,8 +106,12 @@ class Wire:
                 return b""
         raise PeerGone from None
 
-    def begin_body(self) -> None:
-        """Start the rate window of a request body."""
+    def begin_body(self, body_bytes: int) -> None:
+        """Start the rate window of a request body of that length."""
+        self.body_bytes = body_bytes
+        self._begin_rate_window()
+
+    def _begin_rate_window(self) -> None:
         self._rate_bytes = 0
         self._rate_waited_secs = 0.0
 
@@ -143,7 +148,7 @@ class Wire:
                 self.expired = True
                 self._counters.deadlines_passed += 1
                 raise DeadlinePassed
-            self.begin_body()
+            self._begin_rate_window()
 
     # ---- sending
 

@@ -104,8 +104,12 @@ def judge_abort(index: IndexWriter, bucket: str, key: bytes, upload: ManifestNum
 
 
 def judge_expiry(index: IndexWriter, before_ms: int, now_ms: int) -> list[Entry]:
-    """Return the entries that give up uploads to which nothing happened since `before_ms`, EXPIRE_UPLOADS at most. Raises DamagedRow."""
-    return [_given_up(upload, now_ms) for upload in index.uploads.uploads_before(before_ms, EXPIRE_UPLOADS)]
+    """Return the entries that give up uploads to which nothing happened since `before_ms`, EXPIRE_UPLOADS at most. Raises DamagedRow.
+
+    A time still `WRONG_CLOCK_MS` away counts as long ago (as in `judge_space.judge_forget`).
+    """
+    uploads = index.uploads.uploads_before(before_ms, EXPIRE_UPLOADS)
+    return [_given_up(upload, now_ms) for upload in uploads or index.uploads.uploads_after(now_ms + WRONG_CLOCK_MS, EXPIRE_UPLOADS)]
 
 
 def judge_release(index: IndexWriter, before_ms: int, now_ms: int) -> list[Entry]:

@@ -49,6 +49,11 @@ class UploadWriter:
         statement = "SELECT bucket_id, key, number, changed_ms, value FROM uploads WHERE changed_ms < ? ORDER BY changed_ms LIMIT ?"
         return [schema.unpack_upload(*row) for row in self._execute(statement, (changed_ms, limit)).fetchall()]
 
+    def uploads_after(self, changed_ms: int, limit: int) -> list[UploadRow]:
+        """Return at most `limit` open uploads to which something happened at a time later than that."""
+        statement = "SELECT bucket_id, key, number, changed_ms, value FROM uploads WHERE changed_ms > ? LIMIT ?"
+        return [schema.unpack_upload(*row) for row in self._execute(statement, (changed_ms, limit)).fetchall()]
+
     # ---- parts ----
 
     def part(self, manifest: int, part: int) -> PartRow | None:

@@ -84,22 +84,21 @@ def plaintext_of(buffer: Buffer, location: BlobLocation, keyring: Keyring) -> me
 
 
 class ExtentSeal:
-    """Encrypts the body of one extent, buffer by buffer, into one buffer of its own. One thread at a time; each byte once."""
+    """Encrypts the body of one extent, piece by piece. One thread at a time; each byte once."""
 
-    def __init__(self, keyring: Keyring, record_id: bytes, plaintext_bytes: int, buffer_bytes: int) -> None:
-        """`record_id`: that of the grant. `buffer_bytes`: what comes at once at most: a multiple of 64 KiB, or all."""
+    def __init__(self, keyring: Keyring, record_id: bytes, plaintext_bytes: int) -> None:
+        """`record_id`: that of the grant."""
         self.key = keyring.new_data_key(record_id, plaintext_bytes)
         self._stream = SealedStream(self.key.key, record_id, plaintext_bytes)
-        self._sealed = memoryview(bytearray(aead.stored_bytes(min(buffer_bytes, plaintext_bytes))))
 
-    def seal(self, plaintext: Buffer, position: int) -> tuple[memoryview, int]:
-        """The stored bytes of what begins at `position` of the plaintext (a multiple of 64 KiB), and their own position.
+    def seal(self, plaintext: Buffer, position: int, into: memoryview) -> tuple[memoryview, int]:
+        """The stored bytes of what begins at `position` of the plaintext, in `into`, and their own position.
 
-        They are valid until the next call.
+        Args: `plaintext`, whole chunks of 64 KiB, or up to the end; `into`, at least `aead.stored_bytes` of its length.
         """
         chunk = position // aead.CHUNK_BYTES
-        length = self._stream.seal_chunks(chunk, plaintext, self._sealed)
-        return self._sealed[:length], chunk * aead.SEALED_CHUNK_BYTES
+        length = self._stream.seal_chunks(chunk, plaintext, into)
+        return into[:length], chunk * aead.SEALED_CHUNK_BYTES
 
 
 # ---- conversion ----

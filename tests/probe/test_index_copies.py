@@ -205,7 +205,7 @@ def test_a_snapshot_under_load_is_the_store_at_one_moment_and_can_be_restored(no
     assert not moving.violations
     fill(node, later, 5, "later")
     assert "moment" in fasterstore(node, "snapshot", "--list")
-    assert "a node is running" in fasterstore(node, "restore", "moment", "--in-place", code=1)
+    assert "a node is running" in fasterstore(node, "restore", "moment", "--in-place", code=2)
     node.stop()
     target = tmp_path / "restored"
     fasterstore(node, "restore", "moment", "--to", str(target))

@@ -149,6 +149,13 @@ def test_the_verb_goes_through_a_rotation(node, capsys):
     assert not any(text(key) in said.out + said.err for key in (OLD, NEW, OTHER))
 
 
+def test_the_new_key_may_stand_in_a_file_that_a_variable_names_as_every_secret(node):
+    folder, run = node
+    (folder / "new").write_text(text(NEW) + "\n")
+    assert run(FS_ENCRYPTION_NEW_KEY_BASE64_FILE=str(folder / "new")) == 0
+    assert run(FS_ENCRYPTION_KEY_BASE64=text(NEW), finish=True) == 0
+
+
 @pytest.mark.parametrize(
     ("variables", "options", "code", "says"),
     [
@@ -158,6 +165,8 @@ def test_the_verb_goes_through_a_rotation(node, capsys):
         ({"FS_ENCRYPTION_KEY_BASE64": ""}, {"finish": True}, 2, "FS_ENCRYPTION_KEY_BASE64 is not set"),
         ({"FS_ENCRYPTION_KEY_BASE64": text(OTHER)}, {"new_epoch": True}, 1, "this data dir is encrypted under master key"),
         ({"FS_ENCRYPTION_NEW_KEY_BASE64": text(NEW)}, {"new_key_file": Path("/nowhere")}, 2, "only one of the two"),
+        ({"FS_ENCRYPTION_NEW_KEY_BASE64_FILE": "/nowhere"}, {"new_key_file": Path("/nowhere")}, 2, "only one of the two"),
+        ({"FS_ENCRYPTION_NEW_KEY_BASE64_FILE": "/nowhere"}, {}, 2, "FS_ENCRYPTION_NEW_KEY_BASE64_FILE /nowhere: cannot be read"),
         ({}, {"new_key_file": Path("/nowhere")}, 2, "cannot be read"),
         ({}, {"finish": True, "new_epoch": True}, 2, "two steps"),
         ({}, {"finish": True, "new_key_file": Path("/nowhere")}, 2, "goes with neither"),
@@ -186,7 +195,7 @@ def test_a_running_node_is_left_alone(node, capsys):
     folder, run = node
     lock = DirLock(str(folder / "data")).acquire(wait=False)
     try:
-        assert run(new_epoch=True) == 1
+        assert run(new_epoch=True) == 2
     finally:
         os.close(lock)
     assert "stop it first" in capsys.readouterr().err

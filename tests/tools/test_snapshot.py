@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from fasterstore.storage.datadir import open_datadir
+from fasterstore.storage.datadir import DirLock, open_datadir
 from fasterstore.storage.disk import RealDisk
 from tools import restore, snapshot
 
@@ -18,9 +18,9 @@ def environ(tmp_path):
 
 
 def test_a_snapshot_needs_a_running_node(environ, capsys):
-    assert snapshot.main(environ, **NOTHING) == 1
+    assert snapshot.main(environ, **NOTHING) == 2
     assert "no node is running" in capsys.readouterr().err
-    assert snapshot.main(environ, **NOTHING | {"drop": "one"}) == 1
+    assert snapshot.main(environ, **NOTHING | {"drop": "one"}) == 2
 
 
 def test_the_list_needs_none(environ, capsys):
@@ -28,9 +28,10 @@ def test_the_list_needs_none(environ, capsys):
     assert capsys.readouterr().out == "no snapshots\n"
 
 
-def test_a_folder_that_is_no_data_dir_is_named(tmp_path, capsys):
-    assert snapshot.main({"FS_DATA_DIR": str(tmp_path / "none")}, **NOTHING | {"list_pins": True}) == 1
-    assert "not a data dir" in capsys.readouterr().err
+@pytest.mark.parametrize("wanted", [{"list_pins": True}, {"drop": "one"}, {"copy_to": "there"}, {}])
+def test_a_folder_that_is_no_data_dir_is_named(wanted, tmp_path, capsys):
+    assert snapshot.main({"FS_DATA_DIR": str(tmp_path / "none")}, **NOTHING | wanted) == 2
+    assert f"{tmp_path / 'none'}: there is no data dir" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
 
 
@@ -54,7 +55,7 @@ def test_a_restore_of_what_is_no_snapshot_changes_nothing(environ, tmp_path, cap
 
 def test_in_place_there_must_be_a_store(tmp_path, capsys):
     environ = {"FS_DATA_DIR": str(tmp_path / "none")}
-    assert restore.main(environ, source="one", lsn=None, to=None, in_place=True) == 1
+    assert restore.main(environ, source="one", lsn=None, to=None, in_place=True) == 2
     assert "use --to" in capsys.readouterr().err
 
 
@@ -74,3 +75,12 @@ def test_arguments_that_are_empty_or_too_many_do_nothing_else_than_was_meant(wro
     said = capsys.readouterr()
     assert said.out == ""
     assert len(said.err.splitlines()) == 1
+
+
+def test_nothing_is_restored_beside_a_running_node(environ, capsys):
+    lock = DirLock(environ["FS_DATA_DIR"]).acquire(wait=False)
+    try:
+        assert restore.main(environ, source="one", lsn=None, to=None, in_place=True) == 2
+    finally:
+        os.close(lock)
+    assert "stop it first" in capsys.readouterr().err

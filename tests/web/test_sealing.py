@@ -15,6 +15,7 @@ from fasterstore.s3.errors import S3Error
 from fasterstore.sealed_body import HEADER_BYTES, open_stream, plaintext_bytes_of, sealed_bytes
 from tests.customer_keys import A
 from web.body import BodyPlan
+from web.body_memory import unbounded
 from web.sealing import UNIT_BYTES, SealedInput
 
 KEY = CustomerKey(A)
@@ -27,6 +28,7 @@ class FakeRequest:
     def __init__(self, body):
         self.input = body
         self.bytes_in = 0
+        self.account = unbounded()
 
 
 class Dripping(BytesIO):

@@ -189,27 +189,55 @@ RUSH = HttpLimits(
 )  # fmt: skip
 
 
-def test_in_a_rush_bodies_beyond_the_bound_are_ended_before_they_count_as_slow(serve_http, connect_raw):
+def test_in_a_rush_bodies_beyond_the_bound_wait_and_the_stalled_make_room(serve_http, connect_raw):
     server = serve_http(echo, RUSH)
     clients = open_all(connect_raw, server, 30, b"PUT /a HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n" + bytes(99_999))
-    gevent.sleep(0.6)
+    held = []
+    for _ in range(30):
+        gevent.sleep(0.02)
+        held.append(server.memory.used_bytes)
+    assert max(held) <= 1_000_000, "though three times as much has been sent"
     answers = [answer for answer in ended(clients) if answer is not None]
     assert len(answers) == 20, "ten times 100,000 bytes are within it"
     assert all(b"<Code>RequestTimeout</Code>" in answer for answer in answers)
-    assert server.counters.slow_ended == 20
+    assert (server.counters.slow_ended, server.counters.body_waits) == (20, 20)
+    assert (server.memory.used_bytes, server.memory.wanted_bytes) == (1_000_000, 0)
 
 
-def test_in_a_rush_who_goes_on_is_not_ended_nor_are_streamed_bodies(serve_http, connect_raw):
+def test_an_upload_behind_a_flood_waits_and_is_served(serve_http, connect_raw):
     server = serve_http(echo, RUSH)
-    streamed = open_all(connect_raw, server, 10, b"PUT /a HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n" + bytes(1000))
-    steady = open_all(connect_raw, server, 12, b"PUT /a HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n")
+    open_all(connect_raw, server, 30, b"PUT /a HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n" + bytes(50_000))
+    good = connect_raw(server)
+    good.send(b"PUT /a HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\nExpect: 100-continue\r\n\r\n")
+    assert good.socket.recv(100).startswith(b"HTTP/1.1 100 ")
+    good.send(bytes(100_000))
+    assert good.answer().status == 200
+
+
+def test_who_gives_up_waiting_or_goes_away_gives_its_room_back(serve_http, connect_raw):
+    server = serve_http(echo, HttpLimits(**{**_as_dict(RUSH), "slow_after_rush_secs": 60.0}))
+    clients = open_all(connect_raw, server, 30, b"PUT /a HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n")
+    gevent.sleep(0.1)
+    assert server.memory.wanted_bytes == 2_000_000
+    for client in clients:
+        client.close()
+    gevent.sleep(0.2)
+    assert (server.memory.used_bytes, server.memory.wanted_bytes, server.counters.connections_open) == (0, 0, 0)
+
+
+def test_in_a_rush_who_goes_on_is_not_ended_and_long_bodies_have_a_second(serve_http, connect_raw):
+    server = serve_http(echo, RUSH)
+    streamed = open_all(connect_raw, server, 2, b"PUT /a HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n" + bytes(1000))
+    gevent.sleep(0.05)
+    steady = open_all(connect_raw, server, 7, b"PUT /a HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n")
     for _ in range(20):
         for client in steady:
             client.send(bytes(5000))
         gevent.sleep(0.02)
-    assert [client.answer().status for client in steady] == [200] * 12
+    assert [client.answer().status for client in steady] == [200] * 7
     assert server.counters.slow_ended == 0
-    assert len(streamed) == 10
+    assert server.counters.body_waits > 0
+    assert len(streamed) == 2
 
 
 def test_in_a_rush_large_heads_are_ended_too(serve_http, connect_raw):

@@ -4,6 +4,7 @@ import hashlib
 
 import pytest
 
+from fasterstore.clock import WRONG_CLOCK_MS
 from fasterstore.errors import (
     DamagedRecord,
     NoSuchBucket,
@@ -216,6 +217,20 @@ def test_only_a_few_uploads_expire_at_once_the_oldest_first(lab):
     assert [row[2] for row in rows(lab.path, "SELECT * FROM uploads")] == numbers[-3:]
     lab.now(lambda: lab.ask.expire_uploads(lab.now_ms, lab.now_ms))
     assert lab.now(lambda: lab.ask.expire_uploads(lab.now_ms, lab.now_ms)) == 0
+
+
+def test_an_upload_from_a_clock_that_was_wrong_by_years_expires_too(lab):
+    right = lab.now_ms
+    lab.now_ms = right + 10 * 365 * WRONG_CLOCK_MS
+    wrong = lab.upload(b"from the future")
+    lab.now_ms = right + WRONG_CLOCK_MS
+    ahead = lab.upload(b"a little ahead")
+    lab.now_ms = right
+    lab.now(lambda: lab.ask.expire_uploads(right - WRONG_CLOCK_MS, right))
+    assert [row[2] for row in rows(lab.path, "SELECT * FROM uploads")] == [ahead], "a small step back of the clock is waited out"
+    assert [entry.upload for entry in logged(lab, UploadAborted)] == [wrong]
+    assert lab.now(lambda: lab.ask.expire_uploads(right - WRONG_CLOCK_MS, right)) == 0
+    audit(lab.path)
 
 
 # ---- what is let go at once

@@ -99,11 +99,12 @@ def test_a_plain_record_in_a_sealed_ones_place_is_not_taken():
 
 @pytest.mark.parametrize("size", SIZES)
 def test_an_extent_sealed_buffer_by_buffer_is_the_same_stream(size):
-    seal = ExtentSeal(KEYRING, RECORD_ID, size, 262_144)
+    seal = ExtentSeal(KEYRING, RECORD_ID, size)
+    into = memoryview(bytearray(aead.stored_bytes(262_144)))
     stored = bytearray(aead.stored_bytes(size))
     payload = content(size)
     for start in range(0, size, 262_144):
-        piece, position = seal.seal(payload[start : start + 262_144], start)
+        piece, position = seal.seal(payload[start : start + 262_144], start, into)
         stored[position : position + len(piece)] = piece
     assert stored == aead.seal_whole(seal.key.key, RECORD_ID, payload)
 

@@ -26,6 +26,7 @@ from tools.key_preparation import prepare
 from tools.scrubbing import make_report, start_scrubber
 from tools.storage_actors import StorageActors, compaction_plan
 from web.app import make_app
+from web.body_memory import Account
 from web.regions import CheckedRegion, FileRegion
 from web.worker import Worker
 
@@ -119,8 +120,10 @@ class Store:
         source: Any = None,
         stock: bool = False,
         credentials: Credentials | None = None,
+        account: Account | None = None,
     ) -> Answer:
-        """One request. `source` takes the place of wsgi.input; `stock`: as a WSGI server that is not ours would call."""
+        """One request. `source` takes the place of wsgi.input; `stock`: as a WSGI server that is not ours would call; `account`: what its
+        body's memory is taken on."""
         path, _, query = target.partition("?")
         sent = {"host": "localhost", **{name.lower(): value for name, value in (headers or {}).items()}}
         if (body or method in ("PUT", "POST")) and "content-length" not in sent and "transfer-encoding" not in sent:
@@ -133,6 +136,8 @@ class Store:
         elif sign == "xfs":
             sent |= sign_xfs(method, path, query, payload, used, now)
         environ = _environ(method, path, query, sent, source if source is not None else BytesIO(body), peer, stock)
+        if account is not None:
+            environ["fs.account"] = account
         return call(self.app, environ)
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import json
 import os
 from urllib.parse import quote
 
@@ -362,3 +363,36 @@ def test_a_date_is_judged_on_the_object_that_is_renamed(store, source, changes, 
     store.worker.index = index
     assert answer.status == status
     assert store.send("HEAD", "/box/new").status == (200 if status == 200 else 404)
+
+
+class ChangedAfterTheFirstLook:
+    """The index as a worker reads it; something happens after a key was looked up for the first time."""
+
+    def __init__(self, index, key, happens):
+        self._index, self._key, self._happens = index, key, happens
+
+    def locate(self, bucket, key):
+        found = self._index.locate(bucket, key)
+        if key == self._key:
+            happens, self._happens = self._happens, lambda: None
+            happens()
+        return found
+
+    def __getattr__(self, name):
+        return getattr(self._index, name)
+
+
+def test_what_is_copied_is_what_was_judged(store):
+    allow = {"Effect": "Allow", "Principal": "*", "Resource": "arn:aws:s3:::box/*"}
+    shown = {"StringEquals": {"s3:ExistingObjectTag/shown": "yes"}}
+    statements = [{**allow, "Action": "s3:PutObject"}, {**allow, "Action": "s3:GetObject", "Condition": shown}]
+    policy = json.dumps({"Version": "2012-10-17", "Statement": statements}).encode()
+    assert store.send("PUT", "/box?policy", policy).status == 204
+    store.send("PUT", "/box/source", b"for everybody", {"x-amz-tagging": "shown=yes"})
+    index = store.worker.index
+    secret = lambda: store.send("PUT", "/box/source", b"secret", {"x-amz-tagging": "shown=no"})  # noqa: E731
+    store.worker.index = ChangedAfterTheFirstLook(index, b"source", secret)
+    copied = store.send("PUT", "/box/target", headers={"x-amz-copy-source": "/box/source"}, sign="none")
+    store.worker.index = index
+    assert store.send("GET", "/box/source").body == b"secret"
+    assert store.send("GET", "/box/target").body != b"secret", copied

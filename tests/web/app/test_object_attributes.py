@@ -1,9 +1,10 @@
 """GetObjectAttributes against the real engine."""
 
+import json
 import os
 
 from fasterstore.digests import checksum_base64
-from tests.web.app.multipart_client import PART_BYTES, Upload, code, element, elements
+from tests.web.app.multipart_client import PART_BYTES, Upload, code, element, elements, until
 
 ALL = "ETag,Checksum,ObjectParts,StorageClass,ObjectSize"
 
@@ -58,3 +59,45 @@ def test_what_is_asked_for_must_be_known(store):
     assert code(attributes(store, key="missing")) == (404, "NoSuchKey")
     missing_version = store.send("GET", f"/box/k?attributes&versionId={'v' * 32}", headers={"x-amz-object-attributes": "ETag"})
     assert code(missing_version) == (404, "NoSuchVersion")
+
+
+class Overtaken:
+    """The index as a worker reads it, and something that happens before the manifest is looked at for the first time."""
+
+    def __init__(self, index, happens):
+        self._index, self._happens = index, happens
+
+    @property
+    def uploads(self):
+        happens, self._happens = self._happens, lambda: None
+        happens()
+        return self._index.uploads
+
+    def __getattr__(self, name):
+        return getattr(self._index, name)
+
+
+def test_what_took_the_place_of_an_object_meanwhile_is_judged_by_its_own_tags(new_store):
+    store = new_store(FS_READ_GRACE_SECS="0")
+    store.make_bucket("box")
+    condition = {"StringEquals": {"s3:ExistingObjectTag/shown": "yes"}}
+    allow = {"Effect": "Allow", "Principal": "*", "Resource": "arn:aws:s3:::box/*"}
+    statements = [{**allow, "Action": "s3:GetObjectAttributes"}, {**allow, "Action": "s3:GetObject", "Condition": condition}]
+    policy = {"Version": "2012-10-17", "Statement": statements}
+    assert store.send("PUT", "/box?policy", json.dumps(policy).encode()).status == 204
+    index = store.worker.index
+
+    def replace_by(tags):
+        manifest = index.locate("box", b"k").object.manifest
+        assert store.send("PUT", "/box/k", b"another", {"x-amz-tagging": tags}).status == 200
+        until(lambda: index.uploads.part_map(manifest) is None)
+
+    for tags, expected in (("shown=no", (403, "AccessDenied")), ("shown=yes", (200, None))):
+        upload = Upload(store, headers={"x-amz-tagging": "shown=yes"})
+        upload.put(1, b"body")
+        upload.complete()
+        store.worker.index = Overtaken(index, lambda tags=tags: replace_by(tags))
+        answer = store.send("GET", "/box/k?attributes", headers={"x-amz-object-attributes": ALL}, sign="none")
+        store.worker.index = index
+        assert code(answer) == expected
+        assert element(answer, "ObjectSize") == (None if expected[1] else "7")
