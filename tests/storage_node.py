@@ -26,7 +26,10 @@ from fasterstore.storage.memory_disk import MemoryDisk
 from fasterstore.storage.record import record_bytes
 from tools.storage_actors import StorageActors
 
-TABLES = ("meta", "buckets", "objects", "blobs", "segments", "usage", "uploads", "parts", "manifests", "maps", "releases")
+TABLES = (
+    "meta", "buckets", "objects", "blobs", "segments", "usage", "uploads", "parts", "manifests", "maps", "releases",
+    "tombstones", "bucket_registers", "peer_blobs",
+)  # fmt: skip
 
 
 def rows(path, statement, values=()):
