@@ -31,6 +31,11 @@ class Marks:
         self._acked = Mark(lsn, log_bytes, stamp, 0.0)
 
     @property
+    def acked_lsn(self) -> int:
+        """Everything up to here is acknowledged."""
+        return self._acked.lsn
+
+    @property
     def acked_stamp(self) -> int:
         """The stamp that goes with what is acknowledged."""
         return self._acked.stamp
@@ -61,7 +66,3 @@ class Marks:
             return Lag(0, 0, 0.0)
         newest, oldest = self._marks[-1], self._marks[0]
         return Lag(newest.lsn - self._acked.lsn, max(0, newest.log_bytes - self._acked.log_bytes), max(0.0, now - oldest.since_secs))
-
-    def oldest_secs(self) -> float | None:
-        """When the oldest entry came that is not acknowledged, None if all are."""
-        return self._marks[0].since_secs if self._marks else None
