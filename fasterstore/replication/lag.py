@@ -6,7 +6,11 @@ MARKS_MAX = 512
 
 
 class Mark(NamedTuple):
-    """The log up to `lsn`; `log_bytes` counts from the start of the process; `since_secs` is when the first entry behind the last mark came."""
+    """The log up to `lsn`; `log_bytes` counts from the start of the process.
+
+    `stamp`: every change of this node's own up to `lsn` has a stamp up to it, every later one a higher. `since_secs` is when the first
+    entry behind the mark before came.
+    """
 
     lsn: int
     log_bytes: int

@@ -3,8 +3,8 @@
 The owner tells it what happened (`head_moved`, `met`, `was_read`, `acked`, `failed`, `tick` ...) with the seconds of a monotonic clock,
 and does what it returns: `Meet` (ask the peer who it is), `Read` (read that piece of work, send what it holds, tell how it went), `Save`
 (keep `cursor()`). Work is of three kinds: a range of the log (`LogRange`), a piece of everything there is (`ScanPage`), keys that were
-refused before or found to differ (`OwedKeys`). One piece is read at a time; several are on their way, acknowledged in any order, so that the pulling of a big
-object holds up neither small ones nor the log.
+refused before or found to differ (`OwedKeys`). One piece is read at a time; several are on their way, acknowledged in any order, so that
+neither small changes nor the log wait for the pulling of a big object.
 
 What it promises: the cursor never passes an entry whose change is not on stable storage at the peer, unless that change is in `owed`,
 which is kept with the cursor. Work that fails is read again, as things are then. A peer with another log than last time, or one for
@@ -14,12 +14,12 @@ beside it, so that writes do not wait for the scan and the scan does not hold ba
 
 from collections import deque
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from fasterstore.replication.board import PeerState
 from fasterstore.replication.cursor import START, Address, Cursor, Position
 from fasterstore.replication.lag import Lag, Mark, Marks
 from fasterstore.replication.ranges import LsnRanges, ScanRanges
+from fasterstore.replication.work import Action, Flight, LogRange, Meet, OwedKeys, Read, Save, ScanPage, Work
 
 LIGHT_FLIGHTS_MAX = 4
 FLIGHTS_MAX = 16
@@ -40,58 +40,6 @@ NEW_LOG_THERE = "the peer has another log than before: it was restored or made a
 NEW_LOG_HERE = "this node has another log than before: it was restored or made anew"
 LOG_GONE = "the peer was behind by more than FS_WAL_RETENTION_MB"
 TOO_LATE = "the peer was away for longer than FS_TOMBSTONE_TTL_DAYS"
-
-
-class LogRange(NamedTuple):
-    """The entries first_lsn .. last_lsn of the log, or as many from the first on as fit."""
-
-    number: int
-    first_lsn: int
-    last_lsn: int
-
-
-class ScanPage(NamedTuple):
-    """What lies behind `after` up to `upto` inclusive (None: to the end), or as much of it as fits."""
-
-    number: int
-    after: Position
-    upto: Position | None
-
-
-class OwedKeys(NamedTuple):
-    """These addresses, or as many from the first on as fit."""
-
-    number: int
-    addresses: tuple[Address, ...]
-
-
-Work = LogRange | ScanPage | OwedKeys
-
-
-class Meet(NamedTuple):
-    """Ask the peer for its status; answer with `met` or `not_met`."""
-
-
-class Read(NamedTuple):
-    """Read that work; answer with `was_read` (or `log_gone`, `failed`), send what it held, answer with `acked` or `failed`."""
-
-    work: Work
-
-
-class Save(NamedTuple):
-    """The cursor has moved: keep it, when convenient."""
-
-
-Action = Meet | Read | Save
-
-
-class Flight(NamedTuple):
-    """Work that was read and is on its way; `work` says exactly what was read."""
-
-    work: Work
-    size_bytes: int
-    changes: int
-    heavy: bool
 
 
 class Shipping:
