@@ -1,1 +1,1 @@
-"""Two nodes with the same objects: what they tell each other, and the rules by which both come to the same. No sockets, no clock."""
+"""Two nodes with the same objects: what changed, what wins, what is still to be sent. Pure: no sockets, no clock."""
