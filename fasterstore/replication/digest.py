@@ -54,6 +54,9 @@ class Scope(IntEnum):
     BUCKETS = 1
 
 
+_SCOPES = frozenset(int(scope) for scope in Scope)
+
+
 class Place(NamedTuple):
     """A place in the order of a scan: a key of a bucket (by name), or with the empty key the bucket itself."""
 
@@ -177,7 +180,7 @@ def unpack_question(data: bytes) -> list[KeyRange]:
     ranges = []
     for item in _items(data):
         scope, bucket, key, end_bucket, end_key = _fields(item, 5)
-        if scope not in {int(known) for known in Scope}:
+        if type(scope) is not int or scope not in _SCOPES:
             raise MalformedDigest(f"a range over {scope!r}")
         end = None if end_bucket is None and end_key is None else _place((end_bucket, end_key))
         first = _place((bucket, key))

@@ -130,12 +130,14 @@ def test_each_kind_of_difference_is_listed_and_healed(ours, theirs, kind):
 
 
 def test_a_bucket_s_registers_are_joined_on_both_sides():
-    here = Side(BucketState("b", Registers((Create(1, A, 0),), settings=(Setting("cors", b"1", 2, A),))))
-    there = Side(BucketState("b", Registers((Create(3, B, 0),), settings=(Setting("acl", b"2", 4, B),))), BucketState("c", Registers((Create(9, B, 0),))))
+    first, second = (Create(1, A, 0), Create(3, B, 0))
+    cors, acl = Setting("cors", b"1", 2, A), Setting("acl", b"2", 4, B)
+    here = Side(BucketState("b", Registers((first,), settings=(cors,))))
+    there = Side(BucketState("b", Registers((second,), settings=(acl,))), BucketState("c", Registers((Create(9, B, 0),))))
     walk, _ = compare(here, there)
     assert walk.differences == [(Kind.BUCKET, "b", b"", 2, 4), (Kind.BUCKET, "c", b"", 0, 9)]
     assert settled(here, there)
-    assert here.buckets["b"] == Registers((Create(1, A, 0), Create(3, B, 0)), settings=(Setting("acl", b"2", 4, B), Setting("cors", b"1", 2, A)))
+    assert here.buckets["b"] == Registers((first, second), settings=(acl, cors))
 
 
 def test_what_is_only_a_tombstone_on_either_side_is_no_difference():
@@ -202,7 +204,8 @@ def test_random_sides_are_the_same_afterwards(seed):
                 side.append(common)
             elif kind < 0.99:
                 stamp, origin = rng.randrange(4, 9), rng.choice((A, B))
-                side.append(rng.choice((obj(b"%04d" % number, stamp, origin, f"{stamp}{origin}"), gone(b"%04d" % number, stamp + 5, origin))))
+                put, delete = obj(b"%04d" % number, stamp, origin, f"{stamp}{origin}"), gone(b"%04d" % number, stamp + 5, origin)
+                side.append(rng.choice((put, delete)))
         if rng.random() < 0.05:
             for side in sides:
                 side.append(BucketState(f"b{number}", Registers(tuple(sorted({Create(rng.randrange(9), rng.choice((A, B)), 1)})))))
@@ -220,7 +223,8 @@ def test_a_peer_that_leads_nowhere_ends_the_round():
     walk = Comparison(LATER)
     walk.own_digests(digest_ranges(walk.action.ranges, here.leaves))
     asked = walk.action.ranges
-    nothing = [told._replace(items=0, splits=(), upto=each.first) for each, told in zip(asked, digest_ranges(asked, here.leaves), strict=True)]
+    told = digest_ranges(asked, here.leaves)
+    nothing = [each._replace(items=0, splits=(), upto=wanted.first) for wanted, each in zip(asked, told, strict=True)]
     with pytest.raises(MalformedDigest, match="nothing"):
         walk.peer_digests(nothing)
     assert walk.action == PeerDigests(asked)

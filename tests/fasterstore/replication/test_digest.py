@@ -55,8 +55,8 @@ def digest(items, asked=ALL, **more):
 
 def test_equal_items_have_equal_digests_and_any_field_changes_it():
     fields = ("bucket", b"key", 7, A, "e" * 32, 4096)
-    changed = [("buckeu", b"key"), ("bucket", b"kez"), *[fields[:2]] * 4]
-    others = [(*place, 8 if at == 2 else 7, B if at == 3 else A, ("f" if at == 4 else "e") * 32, 4096 + (at == 5)) for at, place in enumerate(changed)]
+    changed = ("buckeu", b"kez", 8, B, "f" * 32, 4097)
+    others = [(*fields[:at], new, *fields[at + 1 :]) for at, new in enumerate(changed)]
     found = {digest([object_leaf(*each)]).digest for each in (fields, fields, *others)}
     assert len(found) == 1 + len(others)
 
@@ -102,8 +102,8 @@ def test_a_large_range_is_split_evenly(count):
 def test_a_question_is_answered_up_to_its_bound_and_the_rest_can_be_asked_again():
     items = leaves(1_000)
     read, drawn = reader(items)
-    half = Place("bucket", b"key-000500")
-    asked = [KeyRange(Scope.OBJECTS, FIRST_PLACE, half), KeyRange(Scope.OBJECTS, half, None), KeyRange(Scope.OBJECTS, Place("c", b""), None)]
+    half, behind = Place("bucket", b"key-000500"), Place("c", b"")
+    asked = [ALL._replace(end=half), ALL._replace(first=half), ALL._replace(first=behind)]
     first, second, third = digest_ranges(asked, read, 700)
     assert (first.items, second.items, third.items) == (500, 200, 0)
     assert first.upto is None
