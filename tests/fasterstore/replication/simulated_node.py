@@ -1,9 +1,8 @@
 """A node of a simulation: a store, a clock that may be wrong, a link to each peer, and what it answers peers. It crashes and starts again."""
 
 from fasterstore.replication.anti_entropy import PAGE_STATES, Comparison, Exchange, OwnDigests, Page, PeerDigests
-from fasterstore.replication.change import BatchAnswer, BucketState, ObjectState, refused
+from fasterstore.replication.change import BatchAnswer, BucketState, ObjectState
 from fasterstore.replication.change_reading import decode_batch
-from fasterstore.replication.cursor import Address
 from fasterstore.replication.digest import Place, Scope, bucket_leaf, digest_ranges, object_leaf
 from tests.fasterstore.replication.simulated_link import Link, _address
 from tests.fasterstore.replication.simulated_store import Refused
@@ -50,8 +49,11 @@ class Node:
 
     @property
     def level(self):
-        """Nothing is on its way to any peer."""
-        return all(not link.machine.lag(self.world.now_ms / 1000).entries for link in self.links.values())
+        """Nothing is on its way to any peer, nor owed to it."""
+        machines = [link.machine for link in self.links.values()]
+        return not any(
+            machine.lag(self.world.now_ms / 1000).entries or machine.scan_reason or machine.owed or machine.flights for machine in machines
+        )
 
     # ---- what peers ask
 
@@ -159,6 +161,3 @@ def _without_bytes(state):
     if isinstance(state, ObjectState) and hasattr(state.content, "inline"):
         return state._replace(content=state.content._replace(inline=None))
     return state
-
-
-__all__ = ["Address", "Node", "refused"]

@@ -6,7 +6,7 @@ What is logged is on stable storage at once; `restored` makes an older one, unde
 import copy
 import hashlib
 
-from fasterstore.clock import advance
+from fasterstore.clock import COUNTER_BITS, advance
 from fasterstore.replication import merge
 from fasterstore.replication.change import APPLIED, EMPTY, SUPERSEDED, BlobContent, BucketState, ObjectState, Piece, Tombstone, refused
 from fasterstore.replication.cursor import Address
@@ -29,6 +29,7 @@ class ModelStore:
 
     keeps_tombstones = True
     keeps_high_water_mark = True
+    leaps_when_restored = True
     relays_to_origin = False
 
     def __init__(self, node_id, log_uuid):
@@ -50,10 +51,15 @@ class ModelStore:
         """What a snapshot keeps."""
         return copy.deepcopy(self)
 
-    def restored(self, log_uuid):
-        """This pinned state under a new log, whose entries go on behind the pinned ones."""
+    def restored(self, log_uuid, now_ms):
+        """This pinned state under a new log, whose entries go on behind the pinned ones.
+
+        Its stamps begin above all that the old log may have given: the same pair for two changes would leave nodes apart for ever.
+        """
         store = copy.deepcopy(self)
         store.log_uuid = log_uuid
+        if self.leaps_when_restored:
+            store.last_stamp = max(store.last_stamp, now_ms << COUNTER_BITS) + (SKEW_MS << COUNTER_BITS)
         store.log_start = store.head_lsn + 1
         return store
 
@@ -268,7 +274,7 @@ class ModelStore:
 
     def _seen(self, stamp, now_ms):
         """A stamp was given here, or came from a peer at that time."""
-        if now_ms is None or stamp >> 16 <= now_ms + SKEW_MS:
+        if now_ms is None or stamp >> COUNTER_BITS <= now_ms + SKEW_MS:
             self.last_stamp = max(self.last_stamp, stamp)
 
     def _has_objects(self, bucket):

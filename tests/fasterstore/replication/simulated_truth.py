@@ -25,6 +25,8 @@ class Truth:
     def record(self, node, addresses, certain=True):
         for address in addresses:
             state = node.store.state(address)
+            if state is None:
+                state = Tombstone(*address, node.store.head_stamp, node.node_id, 0)
             body = node.store.read(*address) if isinstance(state, ObjectState) else None
             self.effects.setdefault(address, []).append(Effect(node.name, node.store.head_lsn, state, body, certain))
 
