@@ -36,7 +36,7 @@ def refuse_peers(advertise_addr: str, peers: tuple[str, ...], *, encrypted: bool
         One line that names the variable and what is allowed; None if the node may start.
     """
     if advertise_addr in peers:
-        return f"FS_REPLICATION_PEERS={','.join(peers)!r}: names this node itself (FS_ADVERTISE_ADDR={advertise_addr!r}); list only the others"
+        return f"FS_REPLICATION_PEERS={','.join(peers)!r}: FS_ADVERTISE_ADDR={advertise_addr!r} is this node itself; list only the others"
     elsewhere = [peer for peer in peers if not is_loopback(peer)]
     if elsewhere and is_loopback(advertise_addr):
         return f"FS_ADVERTISE_ADDR={advertise_addr!r}: the peer {elsewhere[0]} cannot reach this machine under it; set the URL that it can"
