@@ -1,1 +1,1 @@
-"""Replication: formats and rules of what two nodes say to each other. No gevent, sockets or clock."""
+"""Two nodes with the same objects: what changed, what wins, what is still to be sent. Pure: no sockets, no clock."""
