@@ -6,7 +6,11 @@ MARKS_MAX = 512
 
 
 class Mark(NamedTuple):
-    """The log up to `lsn`; `log_bytes` counts from the start of the process; `since_secs` is when the first entry behind the last mark came."""
+    """The log up to `lsn`; `log_bytes` counts from the start of the process.
+
+    `stamp`: every change of this node's own up to `lsn` has a stamp up to it, every later one a higher. `since_secs` is when the first
+    entry behind the mark before came.
+    """
 
     lsn: int
     log_bytes: int
@@ -29,6 +33,11 @@ class Marks:
         """Everything up to `lsn`, with that stamp, is acknowledged; `log_bytes` is below 0 by what an earlier process left behind."""
         self._marks: list[Mark] = []
         self._acked = Mark(lsn, log_bytes, stamp, 0.0)
+
+    @property
+    def acked_lsn(self) -> int:
+        """Everything up to here is acknowledged."""
+        return self._acked.lsn
 
     @property
     def acked_stamp(self) -> int:
@@ -61,7 +70,3 @@ class Marks:
             return Lag(0, 0, 0.0)
         newest, oldest = self._marks[-1], self._marks[0]
         return Lag(newest.lsn - self._acked.lsn, max(0, newest.log_bytes - self._acked.log_bytes), max(0.0, now - oldest.since_secs))
-
-    def oldest_secs(self) -> float | None:
-        """When the oldest entry came that is not acknowledged, None if all are."""
-        return self._marks[0].since_secs if self._marks else None
