@@ -7,7 +7,7 @@ are pulled one after the other; what bounds the speed is the bytes, not the roun
 
 from collections.abc import Iterator, Sequence
 
-from actors.messages import AbortUpload, CreateUpload, Refused, Stored, UploadMade
+from actors.messages import AbortUpload, CreateBucket, CreateUpload, Refused, Stored, UploadMade
 from actors.replication_messages import AdoptUpload, ClaimPart
 from actors.runtime import sleep
 from fasterstore.customer_key import CHECK_NAME
@@ -29,7 +29,10 @@ _MISSING = "BytesMissing"
 
 
 def assemble(worker: Worker, client: PeerClient, log_uuid: bytes, state: ObjectState) -> Stored | Refused:
-    """Have all parts here, and the object named. Raises: PeerUnreachable, PeerRefused, S3Error; the parts that came stay for the next time."""
+    """Have all parts here, and the object named.
+
+    Raises: PeerUnreachable, PeerRefused, S3Error; the parts that came stay for the next time.
+    """
     content = state.content
     assert isinstance(content, ManifestContent)
     token = hidden_token(log_uuid, content.number)
@@ -51,8 +54,12 @@ def _open(worker: Worker, state: ObjectState, token: str) -> ManifestNumber | Re
     found = _find(worker, state, token)
     if found is not None:
         return found.number
-    intent = UploadIntent(state.bucket, state.key, token, {SYSTEM_NAME: token}, {}, {}, "", "", "")
-    answer = worker.answer_of("metadata-journal", CreateUpload(intent))
+    message = CreateUpload(UploadIntent(state.bucket, state.key, token, {SYSTEM_NAME: token}, {}, {}, "", "", ""))
+    answer = worker.answer_of("metadata-journal", message)
+    if isinstance(answer, Refused) and answer.error == "NoSuchBucket":
+        # Deleted here before the object came, which is later than what the delete knew: an object has a bucket.
+        worker.answer_of("metadata-journal", CreateBucket(state.bucket))
+        answer = worker.answer_of("metadata-journal", message)
     return answer.number if isinstance(answer, UploadMade) else answer
 
 
@@ -74,9 +81,7 @@ def _find(worker: Worker, state: ObjectState, token: str) -> UploadRow | None:
         after = rows[-1].number
 
 
-def _adopt(
-    worker: Worker, state: ObjectState, log_uuid: bytes, upload: ManifestNumber, content: ManifestContent
-) -> Stored | Refused:
+def _adopt(worker: Worker, state: ObjectState, log_uuid: bytes, upload: ManifestNumber, content: ManifestContent) -> Stored | Refused:
     replica = Replica(state.stamp, state.origin, state.modified_ms, log_uuid, 0, content.number)
     intent = PutIntent(
         state.bucket, state.key, state.size_bytes, state.etag, state.system, state.user, state.checksums, tags=state.tags, acl=state.acl,

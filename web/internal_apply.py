@@ -50,7 +50,9 @@ def _apply(worker: Worker, request: Request, foreign: type) -> Reply:
     except (MalformedBatch, UnsupportedFormat) as error:
         raise refuse_unreadable(worker, request, error) from None
     if batch.node_id == worker.node_id:
-        worker.refusals.refused("same-node", f"{source} has this node's own id: its data dir is a copy of this one, or FS_REPLICATION_PEERS names this node")
+        worker.refusals.refused(
+            "same-node", f"{source} has this node's own id: its data dir is a copy of this one, or FS_REPLICATION_PEERS names this node"
+        )
         raise S3Error("InvalidRequest", "The sender has this node's own id: give it a data dir of its own.")
     log_uuid = index.log_uuid()
     work = spawn(_outcomes, Receiving(worker, batch, worker.peers.client(source)))

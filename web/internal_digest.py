@@ -1,4 +1,7 @@
-"""POST /_internal/replicate/digest: digests of ranges of what this node holds, for a peer that compares (`fasterstore.replication.digest`)."""
+"""POST /_internal/replicate/digest: digests of ranges of what this node holds, for a peer that compares.
+
+The format is `fasterstore.replication.digest`'s.
+"""
 
 from fasterstore.replication.digest import MalformedDigest, digest_ranges, pack_answer, unpack_question
 from web.context import Request

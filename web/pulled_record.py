@@ -15,7 +15,10 @@ from web.worker import Worker
 
 
 def store_pulled(worker: Worker, source: PulledBytes, intent: PutIntent) -> Stored | Refused:
-    """Pull all of `source`, store it and have it named by `intent`. Raises: PeerUnreachable, PeerRefused; S3Error if it cannot be written."""
+    """Pull all of `source`, store it and have it named by `intent`.
+
+    Raises: PeerUnreachable, PeerRefused; S3Error if it cannot be written.
+    """
     try:
         if source.size_bytes > SMALL_BODY_MAX_BYTES:
             return _store_in_extent(worker, source, intent)

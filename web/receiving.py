@@ -8,12 +8,15 @@ The judge of every change is the journal; here nothing is decided but the way. A
 No handler's object exists for each change: a batch of 256 small objects costs messages, and nothing else.
 """
 
+import logging
 from collections.abc import Sequence
+from functools import partial
 
 from actors.messages import Refused, Stored
 from actors.peer import PeerRefused, PeerUnreachable
 from actors.replication_messages import ApplyChanges, ChangesApplied
 from fasterstore.customer_key import CHECK_NAME
+from fasterstore.metadata.index import IndexView
 from fasterstore.model import SMALL_BODY_MAX_BYTES, PutIntent, Replica
 from fasterstore.replication.change import (
     APPLIED,
@@ -39,11 +42,16 @@ from web.pulled_bytes import PulledBytes, Span
 from web.pulled_record import put_message, store_bytes, store_pulled
 from web.worker import Worker
 
+logger = logging.getLogger("fasterstore.internal")
+
 ROUNDS_MAX = 4
 """So often bytes that another pull should have brought are asked for before the change is left to the next batch."""
-LOOK_UPS_IN_A_TURN = 64
 BYTES_MISSING = "BytesMissing"
 UNKNOWN = "OutcomeUnknown"
+
+
+_Object = tuple[int, ObjectState]
+"""An object's place in the batch, and the object."""
 
 
 class Receiving:
@@ -55,10 +63,10 @@ class Receiving:
         self._log_uuid = batch.log_uuid
         self._changes = batch.changes
         self._outcomes: list[Outcome] = [refused(UNKNOWN)] * len(batch.changes)
-        self._inline: list[int] = []
-        self._objects: list[int] = []
-        self._buckets: list[int] = []
-        self._removals: list[int] = []
+        self._inline: list[tuple[int, ObjectState, bytes]] = []
+        self._objects: list[_Object] = []
+        self._buckets: list[tuple[int, BucketState]] = []
+        self._removals: list[tuple[int, Tombstone]] = []
 
     def run(self) -> list[Outcome]:
         """Have all of it applied; the outcome of each change, in order. Raises S3Error ServiceUnavailable while there is no storage."""
@@ -79,59 +87,50 @@ class Receiving:
                 if not is_plausible(change):
                     self._outcomes[place] = refused("ImpossibleChange")
                 elif isinstance(change, BucketState):
-                    self._buckets.append(place)
+                    self._buckets.append((place, change))
                 elif isinstance(change, Tombstone):
-                    self._removals.append(place)
+                    self._removals.append((place, change))
+                elif _is_beaten(index, change):
+                    self._outcomes[place] = SUPERSEDED
+                elif isinstance(change.content, BlobContent) and change.content.inline is not None:
+                    self._inline.append((place, change, change.content.inline))
                 else:
-                    self._sort_object(place, change)
+                    self._objects.append((place, change))
         finally:
             index.end()
 
-    def _sort_object(self, place: int, state: ObjectState) -> None:
-        held = self._worker.reader().locate(state.bucket, state.key).object
-        if held is not None and not wins(state.stamp, state.origin, held.stamp, held.origin):
-            self._outcomes[place] = SUPERSEDED
-        elif isinstance(state.content, BlobContent) and state.content.inline is not None:
-            self._inline.append(place)
-        else:
-            self._objects.append(place)
-
-    def _apply(self, buckets: Sequence[int], objects: Sequence[int], removals: Sequence[int]) -> list[int]:
-        """Have the journal join these changes; the places of those whose bytes are missing. All that it answers is noted."""
+    def _apply(
+        self, buckets: Sequence[tuple[int, BucketState]], objects: Sequence[_Object], removals: Sequence[tuple[int, Tombstone]]
+    ) -> list[_Object]:
+        """Have the journal join these changes; the objects whose bytes are missing. All that it answers is noted."""
         if not (buckets or objects or removals):
             return []
         message = ApplyChanges(
             self._log_uuid,
-            [ReceivedBucket(*self._changes[place]) for place in buckets],
-            [_received(self._changes[place]) for place in objects],
-            [ReceivedRemoval(*self._changes[place]) for place in removals],
+            [ReceivedBucket(*change) for _, change in buckets],
+            [_received(state) for _, state in objects],
+            [ReceivedRemoval(*change) for _, change in removals],
         )
         answer = self._worker.answer_of("metadata-journal", message)
-        places = (*buckets, *objects, *removals)
         if not isinstance(answer, ChangesApplied):
             name = answer.error if isinstance(answer, Refused) else UNKNOWN
-            for place in places:
+            for place, _ in (*buckets, *objects, *removals):
                 self._outcomes[place] = refused(name)
             return []
-        missing = []
-        for place, name in zip(places, (*answer.buckets, *answer.objects, *answer.removals), strict=True):
+        for (place, _), name in zip((*buckets, *objects, *removals), (*answer.buckets, *answer.objects, *answer.removals), strict=True):
             self._outcomes[place] = outcome_of(name)
-            if name == BYTES_MISSING:
-                missing.append(place)
-        return missing
+        return [held for held, name in zip(objects, answer.objects, strict=True) if name == BYTES_MISSING]
 
     def _store_inline(self) -> None:
-        short: list[int] = []
+        places: list[int] = []
         messages = []
-        for place in self._inline:
-            state = self._changes[place]
-            body = state.content.inline
+        for place, state, body in self._inline:
             if len(body) > SMALL_BODY_MAX_BYTES:
                 self._outcomes[place] = self._stored_alone(state, body)
-                continue
-            short.append(place)
-            messages.append(put_message(self._worker, body, object_intent(state, self._log_uuid)))
-        for place, answer in zip(short, ask_all(self._worker, "segment-writer", messages), strict=True):
+            else:
+                places.append(place)
+                messages.append(put_message(self._worker, body, object_intent(state, self._log_uuid)))
+        for place, answer in zip(places, ask_all(self._worker, "segment-writer", messages), strict=True):
             self._outcomes[place] = outcome_of_answer(answer)
 
     def _stored_alone(self, state: ObjectState, body: bytes) -> Outcome:
@@ -140,22 +139,21 @@ class Receiving:
         except S3Error as error:
             return refused(error.code)
 
-    def _pull(self, missing: Sequence[int]) -> list[int]:
-        """Pull what is missing, each thing once; the places of changes that may be asked for again because another pull brought it."""
+    def _pull(self, missing: Sequence[_Object]) -> list[_Object]:
+        """Pull what is missing, each thing once; the objects that may be asked for again because another's pull brought their bytes."""
         again = []
         tried: set[tuple[bool, int]] = set()
-        for place in missing:
-            state = self._changes[place]
+        for place, state in missing:
             thing = _bytes_of(state)
             if thing in tried:
-                again.append(place)
+                again.append((place, state))
                 continue
             tried.add(thing)
-            pulled = self._worker.pulls.run((self._log_uuid, *thing), lambda state=state: self._pulled(state))
+            pulled = self._worker.pulls.run((self._log_uuid, *thing), partial(self._pulled, state))
             if pulled.is_own:
                 self._outcomes[place] = pulled.outcome
             else:
-                again.append(place)
+                again.append((place, state))
         return again
 
     def _pulled(self, state: ObjectState) -> Outcome:
@@ -164,6 +162,7 @@ class Receiving:
         try:
             if isinstance(content, ManifestContent):
                 return outcome_of_answer(assemble(worker, self._client, self._log_uuid, state))
+            assert isinstance(content, BlobContent)
             piece = content.piece
             span = Span(piece.blob_id, piece.number, 0, piece.record_bytes)
             source = PulledBytes(self._client, self._log_uuid, [span], worker.settings.request_timeout_secs)
@@ -179,6 +178,16 @@ class Receiving:
             return refused(type(error).__name__)
         except S3Error as error:
             return refused(error.code)
+        except Exception:
+            logger.exception("defect while bytes of a peer were pulled")
+            return refused("InternalError")
+
+
+def _is_beaten(index: IndexView, state: ObjectState) -> bool:
+    """Does the key stand here as that, or later?"""
+    stands = index.replication.key_state(state.bucket, state.key)
+    held = stands.object or stands.tombstone
+    return held is not None and not wins(state.stamp, state.origin, held.stamp, held.origin)
 
 
 def object_intent(state: ObjectState, log_uuid: bytes) -> PutIntent:

@@ -24,6 +24,7 @@ from fasterstore.storage.disk import Disk
 from fasterstore.storage.open_segments import OpenSegments
 from web.metrics import Metrics
 from web.peers import Peers
+from web.pulls import Pulls
 from web.rate_limit import RateLimit
 from web.refusal_log import RefusalLog
 from web.served_certificate import ServedCertificate
@@ -55,15 +56,16 @@ class Worker:
     """One web worker, as its requests see it.
 
     `number` is the worker's incarnation, as told to ReserveExtent. `now_ms` gives Unix milliseconds. `link_state` is read by /readyz.
-    `node_id` is this node's 16 bytes; `host_id` goes into `x-amz-id-2` and error documents and names the node. `read_only` is "" or the reason why writes are refused.
+    `node_id` is the node's 16 bytes. `host_id` goes into `x-amz-id-2` and error documents and names the node. `read_only` is "" or the
+    reason why writes are refused.
     `keyring` opens and seals records; by default all are plain. `access_log`: one line per request at INFO. `certificate` is None where
     HTTP is spoken in the clear.
     """
 
     __slots__ = (
-        "access_log", "blob_key", "cache", "cache_ref", "certificate", "directory", "disk", "host_id", "index", "keyring", "link_state",
-        "metrics", "node_id", "now_ms", "number", "peers", "rate_limit", "read_only", "refusals", "segments", "segments_dir", "settings",
-        "streamed_uploads", "told_of_plain_keys",
+        "access_log", "blob_key", "cache", "cache_ref", "certificate", "directory", "disk", "heard", "host_id", "index", "keyring",
+        "link_state", "metrics", "node_id", "now_ms", "number", "peers", "pulls", "rate_limit", "read_only", "refusals", "segments",
+        "segments_dir", "settings", "streamed_uploads", "told_of_plain_keys",
     )  # fmt: skip
 
     def __init__(
@@ -100,6 +102,9 @@ class Worker:
         self.refusals = RefusalLog(now_ms)
         """What other nodes do wrong."""
         self.peers = Peers(settings)
+        self.pulls = Pulls()
+        self.heard: dict[str, int] = {}
+        """By the uuid (hex) of a peer's log: the highest LSN that a batch told this process of."""
         self.index: IndexView | None = None
         self.read_only = ""
         self.certificate: ServedCertificate | None = None

@@ -1,4 +1,4 @@
-"""What no node of this build can have sent, although it is well-formed: names and texts that could never be served, bytes of another length.
+"""What no node of this build can have sent, although it is well-formed: names and texts that cannot be served, bytes of another length.
 
 Whoever knows the token may send anything, by mistake too; what is stored here must be such that every reader can answer with it. Pure.
 """
