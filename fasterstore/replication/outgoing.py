@@ -118,9 +118,10 @@ class Outgoing:
                 yield Position(state.bucket, state.key), self._states.change_of(state)
             bucket, key = states[-1].bucket, states[-1].key
 
-    def rest(self) -> None:
-        """Nothing is going on: hold no descriptor of a file that has gone."""
+    def horizon_stamp(self) -> int:
+        """The highest stamp of which this node may have let a tombstone go. Also lets go of segment files that have no name any more."""
         self._states.forget_unlinked()
+        return self._view.replication.state().horizon
 
     def close(self) -> None:
         """Let go of the files and the view."""
