@@ -192,6 +192,7 @@ class PutIntent(NamedTuple):
     With `upload` these bytes become part number `part` of that open upload instead of an object; with `append_at` >= 0 they are added to
     the object that is so many bytes long now. `size_bytes` is what clients see of the body; what is stored of it is `overhead_bytes`
     longer: 0, unless it is sealed under a customer's key. Such a body is like no other, and dedup does not look for one.
+    With `repairs` the bytes are those of that damaged blob and nothing is named: bucket and key are empty.
     """
 
     bucket: str
@@ -210,6 +211,7 @@ class PutIntent(NamedTuple):
     part: int = 0
     append_at: int = -1
     overhead_bytes: int = 0
+    repairs: BlobNumber = NO_BLOB
 
 
 class UploadIntent(NamedTuple):

@@ -21,6 +21,7 @@ import msgpack
 from fasterstore.errors import DamagedLog, UnsupportedFormat
 from fasterstore.metadata.log_entries import LogRetired
 from fasterstore.metadata.space_entries import (
+    BlobRepaired,
     BlobsForgotten,
     BlobsMoved,
     RangePunched,
@@ -61,6 +62,7 @@ class Kind(IntEnum):
     SEGMENT_REMOVED = 22
     RANGE_PUNCHED = 23
     LOG_RETIRED = 24
+    BLOB_REPAIRED = 32
 
 
 class BlobSource(IntEnum):
@@ -336,6 +338,7 @@ _LOCAL = {
     PartsReleased: Kind.PARTS_RELEASED,
     BlobsForgotten: Kind.BLOBS_FORGOTTEN,
     BlobsMoved: Kind.BLOBS_MOVED,
+    BlobRepaired: Kind.BLOB_REPAIRED,
     SegmentRetired: Kind.SEGMENT_RETIRED,
     SegmentRemoved: Kind.SEGMENT_REMOVED,
     RangePunched: Kind.RANGE_PUNCHED,

@@ -46,7 +46,12 @@ class Requests:
         self._record = record
 
     def put(self, intent: PutIntent, claim: Claim, now_ms: int) -> PutResult | ClaimGone:
-        """Judge and fold a PUT, an UploadPart or an append; LSN 0 if it appends nothing. Raises as judge_put, judge_part, judge_append."""
+        """Judge and fold a PUT, an UploadPart, an append or a repair; LSN 0 if it changes nothing.
+
+        Raises as judge_put, judge_part, judge_append, judge_repair.
+        """
+        if intent.repairs:
+            return self._repair(intent, claim, now_ms)
         if intent.upload:
             entries = judge_uploads.judge_part(self._index, intent, claim, now_ms)
         elif intent.append_at >= 0:
@@ -62,6 +67,10 @@ class Requests:
         etag = last.etag if isinstance(last, ObjectAppended) else intent.etag
         deduplicated = isinstance(last, ObjectPut | PartPut | ObjectAppended) and last.location is None and intent.size_bytes > 0
         return PutResult(lsn, now_ms, deduplicated, etag)
+
+    def _repair(self, intent: PutIntent, claim: Claim, now_ms: int) -> PutResult:
+        lsn = self._record_all(judge.judge_repair(self._index, intent.repairs, claim))
+        return PutResult(lsn, now_ms, lsn == 0, "")
 
     def _as_it_is(self, intent: PutIntent) -> PutResult:
         bucket = self._index.bucket(intent.bucket)
