@@ -28,6 +28,7 @@ from fasterstore.metadata.index import IndexView
 from fasterstore.metadata.index_writer import IndexFullError, SqliteError
 from fasterstore.metadata.journal import FoldFailed
 from fasterstore.policy.public_read import public_read_policy
+from fasterstore.replication.board import ReplicationBoard
 from fasterstore.settings import Settings
 from fasterstore.storage.datadir import STORAGE_LOCK_NAME, DataDir, DirLock
 from fasterstore.storage.disk import RealDisk
@@ -59,8 +60,11 @@ class Outcome(NamedTuple):
 class StorageProcess:
     """One life of storage. `serve` returns at an orderly stop."""
 
-    def __init__(self, settings: Settings, datadir: DataDir, keyring: Keyring, child: Child) -> None:
+    def __init__(
+        self, settings: Settings, datadir: DataDir, keyring: Keyring, child: Child, peers: ReplicationBoard | None = None
+    ) -> None:
         self._settings = settings
+        self._replication_board = peers
         self._datadir = datadir
         self._child = child
         self._stop = Event()
@@ -200,8 +204,8 @@ class StorageProcess:
             self._stop.set()
 
 
-def run(settings: Settings, datadir: DataDir, keyring: Keyring, child: Child) -> None:
+def run(settings: Settings, datadir: DataDir, keyring: Keyring, child: Child, peers: ReplicationBoard | None = None) -> None:
     """The storage process from its imports to its orderly stop."""
-    process = StorageProcess(settings, datadir, keyring, child)
+    process = StorageProcess(settings, datadir, keyring, child, peers)
     process.start()
     process.wait()

@@ -18,6 +18,7 @@ from fasterstore.cache import BlobCache
 from fasterstore.keyring import Keyring
 from fasterstore.metadata.index import IndexView
 from fasterstore.model import BlobNumber
+from fasterstore.replication.board import ReplicationBoard
 from fasterstore.s3.errors import from_store
 from fasterstore.settings import Settings
 from fasterstore.storage.disk import Disk
@@ -55,13 +56,13 @@ class Worker:
     `number` is the worker's incarnation, as told to ReserveExtent. `now_ms` gives Unix milliseconds. `link_state` is read by /readyz.
     `host_id` goes into `x-amz-id-2` and error documents and names the node. `read_only` is "" or the reason why writes are refused.
     `keyring` opens and seals records; by default all are plain. `access_log`: one line per request at INFO. `certificate` is None where
-    HTTP is spoken in the clear.
+    HTTP is spoken in the clear. `node_id` is this node's, 16 bytes; `replication` says how it stands with its peers, None without any.
     """
 
     __slots__ = (
         "access_log", "blob_key", "cache", "cache_ref", "certificate", "directory", "disk", "host_id", "index", "keyring", "link_state",
-        "metrics", "now_ms", "number", "rate_limit", "read_only", "segments", "segments_dir", "settings", "streamed_uploads",
-        "told_of_plain_keys",
+        "metrics", "node_id", "now_ms", "number", "rate_limit", "read_only", "replication", "segments", "segments_dir",
+        "settings", "streamed_uploads", "told_of_plain_keys",
     )  # fmt: skip
 
     def __init__(
@@ -80,6 +81,7 @@ class Worker:
         host_id: str = "",
         access_log: bool = False,
         keyring: Keyring | None = None,
+        node_id: bytes = bytes(16),
     ) -> None:
         self.settings = settings
         self.directory = directory
@@ -93,7 +95,9 @@ class Worker:
         self.host_id = host_id or os.urandom(16).hex()
         self.access_log = access_log
         self.keyring = keyring or Keyring(blob_key)
+        self.node_id = node_id
         self.index: IndexView | None = None
+        self.replication: ReplicationBoard | None = None
         self.read_only = ""
         self.certificate: ServedCertificate | None = None
         self.streamed_uploads = 0

@@ -1,4 +1,6 @@
-"""Journal entries about the places of blobs, and by which space is given back: local facts, which no peer is ever sent. Part of `entries.py`, which owns the format.
+"""Journal entries about where blobs lie, and by which space is given back: local facts, which no peer is ever sent.
+
+Part of `entries.py`, which owns the format.
 
 Space leaves in three steps, each of them one entry judged in its batch's transaction: a blob that nothing names is forgotten, or moved
 to another segment; a segment in which no blob lies is retired; and only then its file is unlinked, which a last entry notes. So whatever
