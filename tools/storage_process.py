@@ -17,6 +17,7 @@ from actors.messages import ConfigureBucket, CreateBucket, WorkerLost
 from actors.observer import Observer
 from actors.rate_limiter import RateLimiter
 from actors.runtime import Event, sleep
+from actors.replication_samples import replication_samples
 from actors.samples import MetricSamples
 from actors.scrub_samples import scrub_samples
 from actors.snapshots import SnapshotPlan
@@ -173,6 +174,7 @@ class StorageProcess:
     def _samples(self) -> list[MetricSamples]:
         own = self._metrics.samples() + self.actors.compaction_state.samples() + self.actors.snapshot_state.samples(now_ms)
         own += lease_samples(self._buckets)
+        own += replication_samples(self._replication_board, now_ms)
         return own + scrub_samples(self._scrub_report) + self.web_samples()
 
     def _hello(self) -> Hello:

@@ -28,6 +28,7 @@ from web.manifest import part_checksums, part_range
 from web.object_content import LOOKUPS, damaged, open_content
 from web.object_headers import OVERRIDES, answer_headers, checksum_headers, describe, refuse_unsigned
 from web.object_version import key_of, no_key, refuse_version
+from web.peer_state import replication_headers
 from web.reply import Headers, Reply
 from web.sealing import store
 from web.worker import Worker
@@ -127,6 +128,8 @@ def _answer(worker: Worker, request: Request, with_body: bool) -> Reply:
             reply, part = _described(worker, request, row, stored_encrypted(worker, found) if key is None else [])
             if key is not None:
                 reply.headers += key_headers(key)
+            if worker.replication is not None:
+                reply.headers += replication_headers(worker, row)
             if with_body and part is not None:
                 reply.body = open_content(worker, found, *part, key)
                 worker.metrics.bytes_out += part[1]
