@@ -41,7 +41,7 @@ class PeerClient(Protocol):
         """GET /_internal/replicate/status."""
 
     def send_objects(self, body: bytes, changes: int) -> BatchAnswer:
-        """POST /_internal/replicate/object: `body` is an encoded Batch of so many changes, objects and buckets. Returns when it is there."""
+        """POST /_internal/replicate/object: `body` is an encoded Batch of so many objects and buckets. Returns when it is there."""
 
     def send_deletes(self, body: bytes, changes: int) -> BatchAnswer:
         """POST /_internal/replicate/delete: the same with tombstones and buckets."""

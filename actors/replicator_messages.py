@@ -6,11 +6,13 @@ from typing import Any, NamedTuple
 class DurableMoved(NamedTuple):
     """Tell, metadata-journal -> replicator: entries up to `lsn` are on stable storage. Never more than one of them waits.
 
-    `log_bytes` is the sum of all entries' bytes that this process has logged.
+    `log_bytes` is the sum of all entries' bytes that this process has logged. Every change that this node made itself and logged up to
+    `lsn` has a stamp up to `stamp`, every later one a higher one.
     """
 
     lsn: int
     log_bytes: int
+    stamp: int
 
 
 class HoldForAck(NamedTuple):

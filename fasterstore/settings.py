@@ -24,7 +24,7 @@ BUILT_IN_SECRET_KEY = "faster-secret-key"
 BUILT_IN_INTERNAL_TOKEN = "internal-replication-token"
 
 CLIENT_NAMES = frozenset(
-    {"FS_ENDPOINT", "FS_BUCKET", "FS_OBJECTS", "FS_SIZE_BYTES", "FS_CONCURRENCY", "FS_CA_CERT", "FS_ENCRYPTION_NEW_KEY_BASE64"}
+    {"FS_ENDPOINT", "FS_BUCKET", "FS_OBJECTS", "FS_SIZE_BYTES", "FS_CONCURRENCY", "FS_ENCRYPTION_NEW_KEY_BASE64"}
 )
 """Read by the scripts, the load generator and `rekey` from the same `.env`; the node knows them only so as not to warn."""
 
@@ -155,6 +155,8 @@ SETTINGS: tuple[Setting, ...] = (
             "PEM certificate chain, the node's own certificate first: the port then speaks TLS 1.2 and 1.3 only.",
             "Set together with FS_TLS_KEY_PATH; both are read again when they change."),
     Setting("FS_TLS_KEY_PATH", "tls_key_path", "", values.path, "the path of a file", "Its PEM private key, not encrypted."),
+    Setting("FS_CA_CERT", "ca_cert_path", "", values.path, "the path of a file",
+            "PEM certificates by which https:// peers, and this node for its scripts, are known in place of the system's authorities."),
     Setting("FS_WORKERS", "workers", "", values.whole_number(0, 256), "a whole number from 0 to 256",
             "Web worker processes; one for each core if unset.", "Each takes memory; 0 runs everything in one process."),
     Setting("FS_VERIFY_READS", "verify_reads", "true", values.one_of("true", "strict", "false"), "true, strict or false",
@@ -234,6 +236,7 @@ class Settings:
     workers: int
     tls_cert_path: str | None
     tls_key_path: str | None
+    ca_cert_path: str | None
     verify_reads: VerifyReads
     region: str
     min_free_bytes: int

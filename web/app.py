@@ -157,7 +157,7 @@ class Wrapper:
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
-        self._gatekeeper = Gatekeeper(worker.settings)
+        self._gatekeeper = Gatekeeper(worker.settings, worker.refusals)
         self._host_header = ("x-amz-id-2", worker.host_id)
         self._id_prefix = os.urandom(4).hex().upper()
         self._requests = 0

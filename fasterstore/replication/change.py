@@ -17,8 +17,10 @@ A change is one of three arrays; `bucket` is a name (str), `key` bin, `stamp` in
 |------|---------------------------------------------------------------------------------------------------------------|-----------------|
 | 1    | bucket, key, stamp, origin, size_bytes, etag, modified_ms, system, user, checksums, tags, acl, content        | `ObjectState`   |
 | 2    | bucket, key, stamp, origin, deleted_ms                                                                        | `Tombstone`     |
-| 3    | name, [creates as [stamp, origin, created_ms], deleted as [stamp, origin], settings as                        | `BucketState`   |
-|      | {name: [document bin or nil, stamp, origin]}, home as [stamp, origin, node_id] or nil]                        |                 |
+| 3    | name, registers                                                                                               | `BucketState`   |
+
+`registers` is [creates, deleted, settings, home] as in `merge.Registers`: creates each [stamp, origin, created_ms]; deleted [stamp,
+origin], [0, b""] for never; settings each [name, document bin or nil, stamp, origin]; home [stamp, origin, node_id] or nil.
 
 `content` says where the bytes are:
 
@@ -41,7 +43,7 @@ from typing import Any, NamedTuple
 import msgpack
 
 from fasterstore.model import SMALL_BODY_MAX_BYTES
-from fasterstore.replication.bucket_registers import Registers
+from fasterstore.replication.merge import Registers
 
 BATCH_VERSION = 1
 BATCH_MAX_CHANGES = 256

@@ -10,13 +10,15 @@ import msgpack
 from fasterstore.errors import UnsupportedFormat
 from fasterstore.model import PARTS_MAX, SLICES_MAX
 from fasterstore.replication import change as c
-from fasterstore.replication.bucket_registers import Create, HomeSet, Pair, Registers, Setting
+from fasterstore.replication.merge import NEVER, Create, Deletion, Home, Registers, Setting
 
 ID_BYTES = 16
 """Of a node id, a log uuid."""
 BLOB_ID_BYTES = 32
 NAME_MAX_BYTES = 255
 KEY_MAX_BYTES = 1024
+REGISTERS_MAX = 1000
+"""Creates or settings of one bucket."""
 INT_MAX = (1 << 63) - 1
 
 
@@ -140,12 +142,10 @@ def _piece(value: Any) -> c.Piece:
 
 def _registers(value: Any) -> Registers:
     creates, deleted, settings, home = _array(value, 4)
-    if type(settings) is not dict:
-        raise MalformedBatch("settings are no map")
     return Registers(
-        tuple(_create(create) for create in _list(creates, NAME_MAX_BYTES)),
-        _pair(deleted),
-        {_text(name, NAME_MAX_BYTES): _setting(setting) for name, setting in settings.items()},
+        tuple(map(_create, _list(creates, REGISTERS_MAX))),
+        _deletion(deleted),
+        tuple(map(_setting, _list(settings, REGISTERS_MAX))),
         None if home is None else _home(home),
     )
 
@@ -155,21 +155,21 @@ def _create(value: Any) -> Create:
     return Create(_stamp(stamp), _id(origin), _int(created_ms))
 
 
-def _pair(value: Any) -> Pair:
+def _deletion(value: Any) -> Deletion:
     stamp, origin = _array(value, 2)
-    return Pair(0, b"") if stamp == 0 and origin == b"" else Pair(_stamp(stamp), _id(origin))
+    return NEVER if (stamp, origin) == NEVER else Deletion(_stamp(stamp), _id(origin))
 
 
 def _setting(value: Any) -> Setting:
-    document, stamp, origin = _array(value, 3)
+    name, document, stamp, origin = _array(value, 4)
     if document is not None and type(document) is not bytes:
         raise MalformedBatch("a setting is not bytes")
-    return Setting(document, _stamp(stamp), _id(origin))
+    return Setting(_name(name), document, _stamp(stamp), _id(origin))
 
 
-def _home(value: Any) -> HomeSet:
+def _home(value: Any) -> Home:
     stamp, origin, node_id = _array(value, 3)
-    return HomeSet(_stamp(stamp), _id(origin), _id(node_id))
+    return Home(_stamp(stamp), _id(origin), _id(node_id))
 
 
 # ---- fields --------------------------------------------------------------------------------------------------------------------

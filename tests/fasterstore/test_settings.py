@@ -59,6 +59,7 @@ def test_an_empty_environment_gives_the_documented_defaults() -> None:
         "workers": 3,
         "tls_cert_path": None,
         "tls_key_path": None,
+        "ca_cert_path": None,
         "verify_reads": "true",
         "region": "us-east-1",
         "min_free_bytes": 256 * 2**20,
