@@ -7,7 +7,7 @@ blob lie there. It deletes nothing. Asks segment-writer, which is below it; nobo
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 from blake3 import blake3
@@ -16,13 +16,13 @@ from actors import messages as m
 from actors.directory import Directory
 from actors.extent_writer import ExtentRefused, ExtentWriter
 from actors.peer import PeerRefused, PeerUnreachable
-from actors.runtime import GeventActor, ask, offload, spawn_later, tell
+from actors.runtime import GeventActor, Ref, ask, offload, spawn_later, tell
 from actors.samples import MetricSamples, counter, metric
 from fasterstore.errors import DamagedRow, VolumeSuspect
 from fasterstore.keyring import Keyring
 from fasterstore.metadata.index import IndexView
 from fasterstore.model import SMALL_BODY_MAX_BYTES, BlobNumber, BlobRow, PutIntent
-from fasterstore.replication.blob_frames import FRAME_BYTES
+from fasterstore.replication.blob_frames import FRAME_BYTES, UNKNOWN_BLOB_ID
 from fasterstore.storage.disk import Disk
 from fasterstore.storage.open_segments import OpenSegments
 
@@ -33,8 +33,6 @@ AGAIN_SECS = 60.0
 WAITING_MAX = 10_000
 """Blobs that are remembered for it; the scrubber's next round finds the others."""
 OPEN_SEGMENTS = 4
-UNKNOWN_BLOB_ID = bytes(32)
-"""In place of the hash of a blob that the peer knows by its own key: only its number is known here."""
 
 
 class BlobName(NamedTuple):
@@ -211,13 +209,12 @@ class RepairCounts:
 class RepairByPeers:
     """The scrubber's `Repair`: passes a damaged blob on to the repairer."""
 
-    def __init__(self, repairer: Callable[[], Any]) -> None:
+    def __init__(self, repairer: Ref) -> None:
         self._repairer = repairer
 
     def wanted(self, blob: BlobRow) -> None:
         """That blob's record is damaged."""
-        if (ref := self._repairer()) is not None:
-            tell(ref, m.RepairBlob(blob.number))
+        tell(self._repairer, m.RepairBlob(blob.number))
 
 
 def _intent(row: BlobRow) -> PutIntent:

@@ -20,6 +20,7 @@ from fasterstore.s3.xfs_signing import SCHEME as XFS_SCHEME
 from web.acl import object_acl
 from web.authorise import authorise, is_owner
 from web.body import plan_body
+from web.bucket_home import refuse_away_from_home
 from web.context import Request
 from web.customer_key import key_of_object, key_to_seal, refuse_other_key, sealed_system, written_headers
 from web.encryption import stored_encrypted
@@ -63,6 +64,7 @@ def put(worker: Worker, request: Request) -> Reply:
     if_match, if_none_match, append_at = headers.get("if-match"), headers.get("if-none-match"), -1
     if if_match is not None or if_none_match is not None or APPEND_HEADER in headers:
         append_at = _offset(headers.get(APPEND_HEADER))
+        refuse_away_from_home(worker, request.bucket)
         current = locate(worker, request).object
         _refuse_early(request, current, append_at, plan.size_bytes)
         if append_at >= 0 and current is not None:

@@ -23,6 +23,7 @@ from fasterstore.s3.errors import S3Error, from_store
 from fasterstore.settings import Settings
 from fasterstore.storage.disk import Disk
 from fasterstore.storage.open_segments import OpenSegments
+from web.home_refusal import not_home
 from web.metrics import Metrics
 from web.peers import Peers
 from web.rate_limit import RateLimit
@@ -162,9 +163,10 @@ class Worker:
             logger.error("%s answered %s with %r", actor, type(message).__name__, error)
         return _NO_ANSWER
 
-    @staticmethod
-    def refusal_of(refused: Refused) -> S3Error:
+    def refusal_of(self, refused: Refused) -> S3Error:
         """What a client is told of a storage actor's refusal."""
+        if refused.error == "NotHome":
+            return not_home(self.replication, refused.detail)
         return from_store(refused.error, refused.detail)
 
     def tell(self, actor: str, message: Any) -> None:
