@@ -1,10 +1,11 @@
 """GET /_internal/blob/<hash>: the bytes of one record, as another node pulls them.
 
 With `log` (hex) and `number` the blob is the one that log knows under that number: a blob of this node's own log must also have that
-hash as its id (zeros where the caller lost its copy, and knows no more than the number); one of another log, as a peer asks for that lost its own copy, is looked up among what is known of peers' numbers. The
-answer is framed (`fasterstore.replication.blob_frames`), 206, and the range must lie within the blob. Without them, for an operator, it is
-the bytes of any blob with that id, as they are. What a customer's key seals stays sealed: the record travels as it lies here, without this
-node's own encryption. Never cached: a resync must not push out what clients read.
+hash as its id (zeros where the caller lost its copy, and knows no more than the number); one of another log, as a peer asks for that
+lost its own copy, is looked up among what is known of peers' numbers. The answer is framed (`fasterstore.replication.blob_frames`), 206,
+and the range must lie within the blob. Without them, for an operator, it is the bytes of any blob with that id, as they are. What a
+customer's key seals stays sealed: the record travels as it lies here, without this node's own encryption. Never cached: a resync must
+not push out what clients read.
 """
 
 import logging
