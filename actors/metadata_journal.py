@@ -13,6 +13,7 @@ from actors import messages as m
 from actors import snapshot_messages as snapshot
 from actors import space_messages as space
 from actors.directory import Directory
+from actors.journal_replication import ReplicationJudges
 from actors.journal_retirement import LogRetirement
 from actors.journal_space import SpaceJudges
 from actors.runtime import Envelope, GeventActor, NativeThread, sleep, spawn, tell
@@ -58,6 +59,7 @@ class MetadataJournal(GeventActor):
         fatal: Callable[[str, bool], None],
         checkpoint_interval_secs: float,
         multipart_ttl_secs: float = 86400,
+        tombstone_ttl_secs: float = 30 * 86400,
         read_grace_secs: float = 600,
         observe: Observe | None = None,
         index_damaged: Callable[[str], None] = lambda reason: None,
@@ -71,6 +73,7 @@ class MetadataJournal(GeventActor):
         self._fatal = fatal
         self._checkpoint_interval_secs = checkpoint_interval_secs
         self._multipart_ttl_ms = round(multipart_ttl_secs * 1000)
+        self._tombstone_ttl_ms = round(tombstone_ttl_secs * 1000)
         self._read_grace_ms = round(read_grace_secs * 1000)
         self._checkpoint_due = monotonic() + checkpoint_interval_secs
         self._checkpointed_lsn = journal.head_lsn
@@ -110,6 +113,7 @@ class MetadataJournal(GeventActor):
             snapshot.ReadLogState: self._retirement.state,
             space.SetReadGrace: self._set_read_grace,
             **SpaceJudges(self._requests, journal.index).by_message,
+            **ReplicationJudges(self._requests.replication).by_message,
         }
 
     def on_start(self) -> None:
@@ -332,11 +336,12 @@ class MetadataJournal(GeventActor):
         return m.Done()
 
     def _sweep(self, _message: m.Tick | m.ReleaseParts, now_ms: int) -> bool:
-        """Give up a few uploads, let a few parts go; return whether there was anything, hence perhaps more."""
+        """Give up a few uploads, let a few parts and tombstones go; return whether there was anything, hence perhaps more."""
         found = 0
         for sweep, age_ms in (
             (self._requests.expire_uploads, self._multipart_ttl_ms),
             (self._requests.release_parts, self._read_grace_ms),
+            (self._requests.replication.expire_tombstones, self._tombstone_ttl_ms),
         ):
             try:
                 found += sweep(now_ms - age_ms, now_ms)

@@ -4,12 +4,14 @@ from collections import Counter
 from collections.abc import Iterable
 
 from fasterstore.errors import InvariantError
-from fasterstore.metadata.entries import BlobSource, ObjectAppended, ObjectPut, PartPut
+from fasterstore.metadata.blob_source import BlobSource
+from fasterstore.metadata.entries import ObjectAppended, ObjectPut, PartPut
 from fasterstore.metadata.index_writer import IndexWriter
+from fasterstore.metadata.replication_entries import ObjectReplicated
 from fasterstore.model import NO_BLOB, BlobLocation, BlobRow, BucketRow, Slice
 from fasterstore.storage.record import record_bytes
 
-BlobEntry = ObjectPut | PartPut | ObjectAppended
+BlobEntry = ObjectPut | PartPut | ObjectAppended | ObjectReplicated
 """Entries that name a blob, its source and its location."""
 
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import msgpack
 
 from fasterstore.errors import DamagedLog, UnsupportedFormat
-from fasterstore.metadata.blob_source import BlobSource as BlobSource
+from fasterstore.metadata.blob_source import BlobSource
 from fasterstore.metadata.log_entries import LogRetired
 from fasterstore.metadata.replication_entries import (
     BucketHomed,

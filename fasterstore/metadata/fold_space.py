@@ -13,6 +13,7 @@ def _blobs_forgotten(index: IndexWriter, _lsn: int, entry: BlobsForgotten) -> No
     for number in entry.blobs:
         row = blob_row(index, number)
         index.delete_blob(number)
+        index.replication.forget_peer_blobs(number)
         add_live(index, row.location.segment_id, -record_bytes(row.location.stored_bytes))
         if row.damaged:
             index.count_damaged(-1)
