@@ -77,15 +77,16 @@ class RandomRequests:
         return mark
 
     def repair(self, rng):
-        """A peer's bytes for a blob, damaged or not, now and then wrong ones."""
-        blob, wrong = self._blob(rng), rng.random() < 0.1
+        """A peer's bytes for a damaged blob if there is one, else for any; now and then wrong ones."""
+        blob, wrong = self._any_blob(rng), rng.random() < 0.1
 
         def give_back():
-            row = self.lab.index.blob(blob)
+            rows = [row for number in range(1, self.lab.index.state.last_blob + 1) if (row := self.lab.index.blob(number)) is not None]
+            row = next((row for row in rows if row.damaged or row.number == blob), None)
             if row is None:
                 return 0
             body = self.lab.bodies[row.blob_id] + b"!" * wrong
-            return self._ask.put(PutIntent("", b"", len(body), "", {}, {}, {}, repairs=blob), self.lab.claim(body), self.lab.now_ms)
+            return self._ask.put(PutIntent("", b"", len(body), "", {}, {}, {}, repairs=row.number), self.lab.claim(body), self.lab.now_ms)
 
         return give_back
 
