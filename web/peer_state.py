@@ -4,8 +4,10 @@ Reads the board that the replicator writes; asks nobody, so it costs no message.
 Source of the header: S3 API page HeadObject, x-amz-replication-status.
 """
 
+from typing import Any
+
 from fasterstore.model import ObjectRow
-from fasterstore.replication.board import PeerCell, PeerState
+from fasterstore.replication.board import PeerCell, PeerState, ReplicationBoard
 from web.reply import Headers
 from web.worker import Worker
 
@@ -33,6 +35,21 @@ def peer_lines(worker: Worker) -> list[str]:
     now_ms = worker.now_ms()
     told = ((number, _trouble(cell, now_ms)) for number, (_peer, cell) in enumerate(board.cells(), 1))
     return [f"replication: peer {number} of {len(board.peers)} {trouble}" for number, trouble in told if trouble]
+
+
+def peer_rows(board: ReplicationBoard, now_ms: int) -> list[dict[str, Any]]:
+    """Every peer as the inspector shows it."""
+    return [
+        {
+            "peer": peer,
+            "state": cell.state.name.lower(),
+            "lag_entries": cell.lag_entries,
+            "lag_bytes": cell.lag_bytes,
+            "lag_secs": cell.lag_secs(now_ms),
+            "degraded": cell.degraded,
+        }
+        for peer, cell in board.cells()
+    ]
 
 
 def _trouble(cell: PeerCell, now_ms: int) -> str:
