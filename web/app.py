@@ -110,6 +110,8 @@ class StoreApp(bottle.Bottle):
         self.route("/_admin/scrub", "ANY", admin_scrub.scrub, access="admin")
         self.route("/_admin/policy/<:re:[^/]+>", "ANY", admin_policy.admin_policy, access="admin")
         self.route(f"/_admin{BELOW}", "ANY", admin.unknown, access="admin")
+        for method, path, callback in internal.ROUTES:
+            self.route(path, method, callback, access="internal")
         self.route(f"/_internal{BELOW}", "ANY", internal.unknown, access="internal")
         self.route(EVERYTHING, "ANY", s3, access="s3")
         self._s3_route = self.routes[-1]

@@ -79,7 +79,7 @@ def _find(index: IndexView, request: Request, blob_id: bytes, by_number: bool) -
         raise S3Error("InvalidArgument", "number must be that of a blob.", ArgumentName="number", ArgumentValue=text)
     number = int(text)
     if log_uuid != index.log_uuid():
-        known = index.peer_blob(log_uuid, number)
+        known = index.replication.local_blob(log_uuid, number)
         return None if known is None else index.uploads.blob(known)
     found = index.uploads.blob(number)
     return found if found is not None and blob_id in (found.blob.blob_id, UNKNOWN_BLOB_ID) else None

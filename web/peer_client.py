@@ -133,7 +133,7 @@ class PeerClient:
 
     def _apply(self, path: str, body: bytes, changes: int) -> BatchAnswer:
         answer = self._document("POST", path, [], body).lstrip(LIFE_SIGN)
-        return self._understood(decode_answer, answer, changes)  # type: ignore[no-any-return]
+        return self._understood(decode_answer, answer, changes)
 
     def _understood(self, decode: Callable[..., Any], *arguments: Any) -> Any:
         try:

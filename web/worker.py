@@ -26,6 +26,7 @@ from fasterstore.storage.open_segments import OpenSegments
 from web.home_refusal import not_home
 from web.metrics import Metrics
 from web.peers import Peers
+from web.pulls import Pulls
 from web.rate_limit import RateLimit
 from web.refusal_log import RefusalLog
 from web.served_certificate import ServedCertificate
@@ -63,9 +64,9 @@ class Worker:
     """
 
     __slots__ = (
-        "access_log", "blob_key", "cache", "cache_ref", "certificate", "directory", "disk", "host_id", "index", "keyring", "link_state",
-        "metrics", "node_id", "now_ms", "number", "peers", "rate_limit", "read_only", "refusals", "replication", "segments",
-        "segments_dir", "settings", "streamed_uploads", "told_of_plain_keys",
+        "access_log", "blob_key", "cache", "cache_ref", "certificate", "directory", "disk", "heard", "host_id", "index", "keyring",
+        "link_state", "metrics", "node_id", "now_ms", "number", "peers", "pulls", "rate_limit", "read_only", "refusals", "replication",
+        "segments", "segments_dir", "settings", "streamed_uploads", "told_of_plain_keys",
     )  # fmt: skip
 
     def __init__(
@@ -102,6 +103,9 @@ class Worker:
         self.refusals = RefusalLog(now_ms)
         """What other nodes do wrong."""
         self.peers = Peers(settings)
+        self.pulls = Pulls()
+        self.heard: dict[str, int] = {}
+        """By the uuid (hex) of a peer's log: the highest LSN that a batch told this process of."""
         self.index: IndexView | None = None
         self.replication: ReplicationBoard | None = None
         self.read_only = ""
