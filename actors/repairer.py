@@ -152,7 +152,7 @@ class Repairer(GeventActor):
         return "; ".join(dict.fromkeys(troubles)) or "there is no peer"
 
     def _names(self, row: BlobRow) -> list[BlobName]:
-        theirs = [BlobName(log_uuid, number, UNKNOWN_BLOB_ID) for log_uuid, number in self._view.replication.names_of(row.number)]
+        theirs = [BlobName(name.log_uuid, name.number, UNKNOWN_BLOB_ID) for name in self._view.replication.peer_blobs_of(row.number)]
         return [BlobName(self._log_uuid, row.number, row.blob_id), *theirs]
 
     def _fetch(self, peer: BlobPeer, name: BlobName, row: BlobRow) -> None:

@@ -12,7 +12,8 @@ from web.worker import Worker
 
 def home_of_bucket(index: IndexView, bucket: str) -> bytes | None:
     """The node id of the bucket's home, None if there is no such bucket. Raises DamagedRow."""
-    return home_of(index.replication.registers(bucket))
+    row = index.replication.registers(bucket)
+    return None if row is None or row.gone_ms else home_of(row.registers)
 
 
 def refuse_away_from_home(worker: Worker, bucket: str) -> None:
