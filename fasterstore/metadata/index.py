@@ -156,9 +156,9 @@ class IndexView:
         self.uploads = UploadView(self._rows)
         self.replication = ReplicationView(self._rows)
         self.scan = TableScan(self._rows)
-        version, self._index_uuid, self._log_uuid = schema.unpack_identity(self._one("SELECT value FROM meta WHERE name = 'identity'"))
-        if version not in schema.READABLE_VERSIONS:
-            raise UnsupportedFormat(f"{path}: index schema {version}; this build reads {schema.SCHEMA_VERSION}")
+        self.schema_version, self._index_uuid, self._log_uuid = schema.unpack_identity(self._one("SELECT value FROM meta WHERE name = 'identity'"))
+        if self.schema_version not in schema.READABLE_VERSIONS:
+            raise UnsupportedFormat(f"{path}: index schema {self.schema_version}; this build reads {schema.SCHEMA_VERSION}")
 
     def close(self) -> None:
         """Close the connection; the view answers nothing afterwards."""
