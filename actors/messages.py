@@ -326,6 +326,19 @@ class ScrubOn(NamedTuple):
     turn: int
 
 
+# ---- to repairer (on a node with peers) ----------------------------------------------------------------------------------------
+
+
+class RepairBlob(NamedTuple):
+    """Tell, scrubber or metadata-journal -> repairer: that blob's record failed verification; a peer may have its bytes."""
+
+    blob: BlobNumber
+
+
+class RepairWaiting(NamedTuple):
+    """Tell, repairer -> itself: try those again that no peer could give."""
+
+
 # ---- to rate-limiter -----------------------------------------------------------------------------------------------------------
 
 

@@ -228,6 +228,9 @@ class MetadataJournal(GeventActor):
         if type(envelope.message) in (m.Tick, m.ReleaseParts):
             if answer is True:
                 self._sweep_on()
+        elif type(envelope.message) is m.BlobFoundDamaged:
+            if answer is True and (repairer := self._directory.find("repairer")) is not None:
+                tell(repairer, m.RepairBlob(envelope.message.blob))
         elif type(envelope.message) is space.PunchRange:
             if type(answer) is space.RangeGivenBack:
                 tell(self._directory.get("segment-writer"), answer)
@@ -372,9 +375,11 @@ class MetadataJournal(GeventActor):
     def _lease_segment_ids(self, message: m.LeaseSegmentIds, _now_ms: int) -> m.SegmentIdsLeased:
         return m.SegmentIdsLeased(*self._requests.lease_segment_ids(message.id_count))
 
-    def _blob_found_damaged(self, message: m.BlobFoundDamaged, _now_ms: int) -> None:
-        if self._requests.mark_damaged(*message):
+    def _blob_found_damaged(self, message: m.BlobFoundDamaged, _now_ms: int) -> bool:
+        marked = self._requests.mark_damaged(*message) > 0
+        if marked:
             logger.error("blob %d failed verification; it is kept, and no longer used for new objects", message.blob)
+        return marked
 
     def _set_read_grace(self, message: space.SetReadGrace, _now_ms: int) -> None:
         self._read_grace_ms = message.grace_ms

@@ -16,6 +16,8 @@ from actors.directory import Directory
 from actors.messages import ConfigureBucket, CreateBucket, WorkerLost
 from actors.observer import Observer
 from actors.rate_limiter import RateLimiter
+from actors.repairer import RepairByPeers, RepairCounts
+from actors.replication_samples import replication_samples
 from actors.runtime import Event, sleep
 from actors.samples import MetricSamples
 from actors.scrub_samples import scrub_samples
@@ -28,12 +30,14 @@ from fasterstore.metadata.index import IndexView
 from fasterstore.metadata.index_writer import IndexFullError, SqliteError
 from fasterstore.metadata.journal import FoldFailed
 from fasterstore.policy.public_read import public_read_policy
+from fasterstore.replication.board import ReplicationBoard
 from fasterstore.settings import Settings
 from fasterstore.storage.datadir import STORAGE_LOCK_NAME, DataDir, DirLock
 from fasterstore.storage.disk import RealDisk
 from fasterstore.token_buckets import TokenBuckets
 from tools.commands import follow_commands
 from tools.copy_process import CopyProcess
+from tools.repairing import start_repairer
 from tools.scrubbing import make_report, start_scrubber
 from tools.storage_actors import StorageActors, compaction_plan
 from tools.storage_metrics import StorageMetrics, lease_samples
@@ -59,8 +63,11 @@ class Outcome(NamedTuple):
 class StorageProcess:
     """One life of storage. `serve` returns at an orderly stop."""
 
-    def __init__(self, settings: Settings, datadir: DataDir, keyring: Keyring, child: Child) -> None:
+    def __init__(
+        self, settings: Settings, datadir: DataDir, keyring: Keyring, child: Child, peers: ReplicationBoard | None = None
+    ) -> None:
         self._settings = settings
+        self._replication_board = peers
         self._datadir = datadir
         self._child = child
         self._stop = Event()
@@ -69,6 +76,9 @@ class StorageProcess:
         self._metrics = StorageMetrics(lambda: self._view)
         self._scrub_report = make_report(settings)
         self._scrubber: Any = None
+        self._keyring = keyring
+        self._repairs = RepairCounts()
+        self._repairer: Any = None
         self.actors = StorageActors(
             RealDisk(),
             datadir,
@@ -122,7 +132,10 @@ class StorageProcess:
             logger.warning("%d bytes of an unacknowledged batch were set aside in quarantine", self.actors.torn_bytes)
         self._view = IndexView(self._datadir.index_path)
         self._create_buckets()
-        self._scrubber = start_scrubber(self._settings, RealDisk(), self._datadir, self.directory, self._scrub_report)
+        repairer = start_repairer(self._settings, RealDisk(), self._datadir, self.directory, self._keyring, self._repairs)
+        self._repairer = repairer
+        repair = None if repairer is None else RepairByPeers(repairer)
+        self._scrubber = start_scrubber(self._settings, RealDisk(), self._datadir, self.directory, self._scrub_report, repair)
         self._listener.ready()
         logger.info("epoch %d ready after %.3f s", self.actors.epoch, time.monotonic() - started)
 
@@ -138,6 +151,8 @@ class StorageProcess:
                 ref.stop()  # type: ignore[attr-defined]
         if self._scrubber is not None:
             self._scrubber.stop()
+        if self._repairer is not None:
+            self._repairer.kill()  # it may be in the middle of a long blob, which has no name yet
         self.actors.stop()
         if self._view is not None:
             self._view.close()
@@ -169,6 +184,9 @@ class StorageProcess:
     def _samples(self) -> list[MetricSamples]:
         own = self._metrics.samples() + self.actors.compaction_state.samples() + self.actors.snapshot_state.samples(now_ms)
         own += lease_samples(self._buckets)
+        if self._replication_board is not None:
+            own += self._repairs.samples()
+        own += replication_samples(self._replication_board, now_ms)
         return own + scrub_samples(self._scrub_report) + self.web_samples()
 
     def _hello(self) -> Hello:
@@ -200,8 +218,8 @@ class StorageProcess:
             self._stop.set()
 
 
-def run(settings: Settings, datadir: DataDir, keyring: Keyring, child: Child) -> None:
+def run(settings: Settings, datadir: DataDir, keyring: Keyring, child: Child, peers: ReplicationBoard | None = None) -> None:
     """The storage process from its imports to its orderly stop."""
-    process = StorageProcess(settings, datadir, keyring, child)
+    process = StorageProcess(settings, datadir, keyring, child, peers)
     process.start()
     process.wait()

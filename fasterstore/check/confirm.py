@@ -32,7 +32,7 @@ from fasterstore.metadata.entries import (
     decode,
 )
 from fasterstore.metadata.index import IndexView
-from fasterstore.metadata.space_entries import BlobsForgotten, BlobsMoved, SegmentRemoved, SegmentRetired
+from fasterstore.metadata.space_entries import BlobRepaired, BlobsForgotten, BlobsMoved, SegmentRemoved, SegmentRetired
 from fasterstore.storage.disk import Disk
 from fasterstore.storage.wal_recovery import read_from
 
@@ -106,6 +106,10 @@ def _subjects(view: IndexView, lsn: int, entry: Entry) -> Iterator[Subject]:
             for move in entry.moves:
                 yield "blob", move.blob
                 yield "segment", move.location.segment_id
+        case BlobRepaired():
+            yield "damaged", 0
+            yield "blob", entry.blob
+            yield "segment", entry.location.segment_id
         case SegmentRetired() | SegmentRemoved():
             yield "segment", entry.segment_id
 

@@ -18,6 +18,7 @@ from actors.runtime import sleep
 from fasterstore.cache import BlobCache
 from fasterstore.keyring import unlock
 from fasterstore.metadata.index import IndexView
+from fasterstore.replication.board import ReplicationBoard
 from fasterstore.s3.signer import Credentials, sign_v4_headers, sign_xfs
 from fasterstore.settings import load
 from fasterstore.storage.datadir import open_datadir
@@ -89,6 +90,8 @@ class Store:
             keyring=self.keyring,
             node_id=self.datadir.node_id,
         )
+        if self.settings.replication_peers:
+            self.worker.replication = ReplicationBoard(self.settings.replication_peers)
         self.worker.index = IndexView(self.datadir.index_path)
         self.observer = Observer.start("worker-0", self.worker.metrics.samples)
         self.directory.register("observer", self.observer)
