@@ -13,6 +13,7 @@ from actors import messages as m
 from actors import snapshot_messages as snapshot
 from actors import space_messages as space
 from actors.directory import Directory
+from actors.durable_head import DurableHead
 from actors.journal_replication import ReplicationJudges
 from actors.journal_retirement import LogRetirement
 from actors.journal_space import SpaceJudges
@@ -63,6 +64,7 @@ class MetadataJournal(GeventActor):
         read_grace_secs: float = 600,
         observe: Observe | None = None,
         index_damaged: Callable[[str], None] = lambda reason: None,
+        durable: DurableHead | None = None,
     ) -> None:
         super().__init__()
         self._journal = journal
@@ -79,6 +81,7 @@ class MetadataJournal(GeventActor):
         self._checkpointed_lsn = journal.head_lsn
         self._observe = observe
         self._index_damaged = index_damaged
+        self._durable = durable
         self._unlogged: list[m.SegmentOpened | m.SegmentSealed] = []
         """Told when there was no room to log it; first in the next batch, since commits rest on it."""
         self._unlogged_why = m.Refused("StorageFull")
@@ -209,6 +212,8 @@ class MetadataJournal(GeventActor):
         try:
             self._thread.run(self._journal.write)
             written = True
+            if self._durable is not None:
+                self._durable.moved(self._journal.head_lsn, self._journal.index.state.last_stamp, self._journal.batch_bytes)
         except StorageFull as error:
             self._journal.abandon()
             self._refuse_all(envelopes, m.Refused(error.name, error.detail))
@@ -239,7 +244,8 @@ class MetadataJournal(GeventActor):
         elif isinstance(answer, ClaimGone):
             envelope.forward(self._directory.get("segment-writer"), envelope.message.resend._replace(must_append=True))
         else:
-            envelope.reply(answer)
+            if self._durable is None or not self._durable.hold(envelope, answer):
+                envelope.reply(answer)
             if type(envelope.message) is m.CommitPut:
                 self._give_back_unnamed(envelope.message, answer)
 

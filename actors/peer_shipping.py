@@ -121,6 +121,7 @@ class PeerShipping:
     def show(self) -> None:
         """Put on the board how it stands."""
         machine = self.machine
+        self._head.acked_lsns[self.client.address] = machine.acked_lsn
         lag = machine.lag(self._monotonic())
         since_ms = self._now_ms() - round(lag.secs * 1000) if lag.entries or machine.scan_reason else 0
         self._board.write(

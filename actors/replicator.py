@@ -177,10 +177,6 @@ class Replicator(GeventActor):
             else:
                 envelope.reply(Refused("StorageFailure", f"replicator does not know {type(message).__name__}"))
 
-    def cursors(self) -> list[int]:
-        """Up to where each peer has everything: what is above is wanted of the log."""
-        return [peer.machine.acked_lsn for peer in self._peers.values()]
-
     def _order(self, message: m.Resync | m.Diff | m.StopDiff) -> Done | Refused:
         peer = self._peers.get(message.peer)
         if peer is None:

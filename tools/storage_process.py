@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
 from actors.directory import Directory
+from actors.durable_head import DurableHead
 from actors.messages import ConfigureBucket, CreateBucket, Refused, WorkerLost
 from actors.observer import Observer
 from actors.rate_limiter import RateLimiter
@@ -48,6 +49,7 @@ from fasterstore.token_buckets import TokenBuckets
 from tools.commands import follow_commands
 from tools.copy_process import CopyProcess
 from tools.repairing import start_repairer
+from tools.replicating import start_replicator
 from tools.scrubbing import make_report, start_scrubber
 from tools.storage_actors import StorageActors, compaction_plan, journal_rules
 from tools.storage_metrics import StorageMetrics, lease_samples
@@ -90,6 +92,9 @@ class StorageProcess:
         self._keyring = keyring
         self._repairs = RepairCounts()
         self._repairer: Any = None
+        self._replicator: Any = None
+        peer_urls = settings.replication_peers
+        self._durable = DurableHead(self.directory, peer_urls, waits_for_ack=settings.replication_ack == "one") if peer_urls else None
         self.actors = StorageActors(
             RealDisk(),
             datadir,
@@ -112,6 +117,7 @@ class StorageProcess:
                 pin_max_bytes=settings.snapshot_pin_max_bytes,
                 min_free_bytes=settings.min_free_bytes,
             ),
+            durable=self._durable,
             copy_worker=partial(CopyProcess, keep_free_bytes=settings.min_free_bytes // 2, now_ms=now_ms),
         )
         self._listener = StorageListener(datadir.path, self.directory, self._hello)
@@ -150,6 +156,11 @@ class StorageProcess:
         self._repairer = repairer
         repair = None if repairer is None else RepairByPeers(repairer)
         self._scrubber = start_scrubber(self._settings, RealDisk(), self._datadir, self.directory, self._scrub_report, repair)
+        if self._durable is not None and self._replication_board is not None:
+            # Behind the buckets: with FS_REPLICATION_ACK=one they would wait for a peer, and the peer's for this node.
+            self._replicator = start_replicator(
+                self._settings, RealDisk(), self._datadir, self.directory, self._keyring, self._durable, self._replication_board
+            )
         self._listener.ready()
         logger.info("epoch %d ready after %.3f s", self.actors.epoch, time.monotonic() - started)
 
@@ -163,6 +174,8 @@ class StorageProcess:
         for name in ("observer", "rate-limiter"):
             if (ref := self.directory.find(name)) is not None:
                 ref.stop()  # type: ignore[attr-defined]
+        if self._replicator is not None:
+            self._replicator.stop()
         if self._scrubber is not None:
             self._scrubber.stop()
         if self._repairer is not None:
