@@ -43,6 +43,11 @@ def compaction_plan(settings: Settings) -> CompactionPlan:
     )
 
 
+def journal_rules(settings: Settings) -> Rules:
+    """What the settings say of how changes are judged."""
+    return Rules(max_clock_skew_ms=settings.max_clock_skew_secs * 1000, conditions_anywhere=settings.conditional == "local")
+
+
 class StorageActors:
     """See the module. `fatal(reason, suspect)` ends the process; `observe` counts journal batches.
 

@@ -13,10 +13,11 @@ from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
 from actors.directory import Directory
-from actors.messages import ConfigureBucket, CreateBucket, WorkerLost
+from actors.messages import ConfigureBucket, CreateBucket, Refused, WorkerLost
 from actors.observer import Observer
 from actors.rate_limiter import RateLimiter
 from actors.repairer import RepairByPeers, RepairCounts
+from actors.replication_messages import SetPeers
 from actors.replication_samples import replication_samples
 from actors.runtime import Event, sleep
 from actors.samples import MetricSamples
@@ -24,7 +25,16 @@ from actors.scrub_samples import scrub_samples
 from actors.snapshots import SnapshotPlan
 from actors.transport import StorageListener
 from actors.wire import Hello
-from fasterstore.errors import DamagedLog, DamagedRow, InvariantError, StorageFull, StoreError, UnsupportedFormat, VolumeSuspect
+from fasterstore.errors import (
+    DamagedLog,
+    DamagedRow,
+    InvariantError,
+    StorageFailure,
+    StorageFull,
+    StoreError,
+    UnsupportedFormat,
+    VolumeSuspect,
+)
 from fasterstore.keyring import Keyring
 from fasterstore.metadata.index import IndexView
 from fasterstore.metadata.index_writer import IndexFullError, SqliteError
@@ -39,7 +49,7 @@ from tools.commands import follow_commands
 from tools.copy_process import CopyProcess
 from tools.repairing import start_repairer
 from tools.scrubbing import make_report, start_scrubber
-from tools.storage_actors import StorageActors, compaction_plan
+from tools.storage_actors import StorageActors, compaction_plan, journal_rules
 from tools.storage_metrics import StorageMetrics, lease_samples
 from tools.supervisor import EXIT_LOG_DAMAGED, EXIT_REFUSED, EXIT_VOLUME_SUSPECT, Child
 from tools.wall_clock import now_ms
@@ -49,6 +59,7 @@ logger = logging.getLogger("fasterstore.storage")
 CREDIT_BYTES = 16 << 20
 """Bytes in flight from one worker: about 250 full small bodies."""
 LOG_PROGRESS_SECS = 1.0
+_DAY_SECS = 86_400
 MAX_DEPTH = 2048
 """Asks in flight from one worker."""
 
@@ -93,6 +104,8 @@ class StorageProcess:
             observe=self._metrics,
             keyring=keyring,
             compaction=compaction_plan(settings),
+            rules=journal_rules(settings),
+            tombstone_ttl_secs=settings.tombstone_ttl_days * _DAY_SECS,
             snapshots=SnapshotPlan(
                 interval_secs=settings.metadata_compact_interval_secs,
                 retention_bytes=settings.wal_retention_bytes,
@@ -131,6 +144,7 @@ class StorageProcess:
         if self.actors.torn_bytes:
             logger.warning("%d bytes of an unacknowledged batch were set aside in quarantine", self.actors.torn_bytes)
         self._view = IndexView(self._datadir.index_path)
+        self._set_peers()
         self._create_buckets()
         repairer = start_repairer(self._settings, RealDisk(), self._datadir, self.directory, self._keyring, self._repairs)
         self._repairer = repairer
@@ -194,6 +208,12 @@ class StorageProcess:
 
     def _peers(self) -> list[tuple[str, object]]:
         return [(f"worker-{peer.worker}", peer.ref("observer")) for peer in self._listener.peers() if peer.worker >= 0]
+
+    def _set_peers(self) -> None:
+        """Before any change: whether a delete leaves a tombstone is a question of whether there are peers."""
+        answer = self.directory.get("metadata-journal").ask(SetPeers(list(self._settings.replication_peers)))
+        if isinstance(answer, Refused):
+            self._refuse_start(StorageFull(answer.detail) if answer.error == "StorageFull" else StorageFailure(str(answer)))
 
     def _create_buckets(self) -> None:
         journal = self.directory.get("metadata-journal")

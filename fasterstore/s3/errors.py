@@ -184,6 +184,9 @@ _FROM_STORE: dict[str, tuple[str, str]] = {
         "The outcome of this request is unknown: it may or may not have taken effect. Check, or repeat it if that is safe.",
     ),
     "Unavailable": ("ServiceUnavailable", "The storage process is not connected; nothing was stored. Please try again."),
+    "Superseded": ("OperationAborted", ""),
+    "BytesMissing": ("InternalError", ""),
+    "ImpossibleChange": ("InvalidArgument", ""),
     "NotHome": ("ServiceUnavailable", "Conditional writes of this bucket are judged at its home, another node; nothing was stored."),
     "ReplicationTimeout": (
         "ServiceUnavailable",

@@ -14,6 +14,7 @@ from actors.cache import Cache
 from actors.directory import Directory
 from actors.messages import CreateBucket
 from actors.observer import Observer
+from actors.replication_messages import SetPeers
 from actors.runtime import sleep
 from fasterstore.cache import BlobCache
 from fasterstore.keyring import unlock
@@ -25,7 +26,7 @@ from fasterstore.storage.datadir import open_datadir
 from fasterstore.storage.disk import RealDisk
 from tools.key_preparation import prepare
 from tools.scrubbing import make_report, start_scrubber
-from tools.storage_actors import StorageActors, compaction_plan
+from tools.storage_actors import StorageActors, compaction_plan, journal_rules
 from web.app import make_app
 from web.regions import CheckedRegion, FileRegion
 from web.worker import Worker
@@ -71,9 +72,11 @@ class Store:
             now_ms=self.now_ms,
             keyring=self.keyring,
             compaction=compaction_plan(self.settings),
+            rules=journal_rules(self.settings),
         )
         for _ in self.actors.start():
             pass
+        self.directory.get("metadata-journal").ask(SetPeers(list(self.settings.replication_peers)))
         self.scrubber = start_scrubber(self.settings, self.disk, self.datadir, self.directory, make_report(self.settings))
         blobs = BlobCache(self.settings.cache_capacity_bytes, self.settings.cache_object_max_bytes)
         self.cache = Cache.start(blobs)
