@@ -61,10 +61,10 @@ class Outgoing:
         changes = []
         for what in touched(entry):
             address = Address(what.name, None) if isinstance(what, TouchedBucket) else Address(what.bucket, what.key)
+            change = None if builder.has(address) else self._states.change_at(address)
             # Not what the peer made itself: that an older entry is not its own does not matter, it has what came after.
-            if not builder.has(address) and (change := self._states.change_at(address)) is not None:
-                if isinstance(change, BucketState) or change.origin != peer_node:
-                    changes.append(change)
+            if change is not None and (isinstance(change, BucketState) or change.origin != peer_node):
+                changes.append(change)
         return changes
 
     def _owed(self, work: OwedKeys) -> Shipment:
@@ -118,9 +118,10 @@ class Outgoing:
                 yield Position(state.bucket, state.key), self._states.change_of(state)
             bucket, key = states[-1].bucket, states[-1].key
 
-    def rest(self) -> None:
-        """Nothing is going on: hold no descriptor of a file that has gone."""
+    def horizon_stamp(self) -> int:
+        """The highest stamp of which this node may have let a tombstone go. Also lets go of segment files that have no name any more."""
         self._states.forget_unlinked()
+        return self._view.replication.state().horizon
 
     def close(self) -> None:
         """Let go of the files and the view."""
