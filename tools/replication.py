@@ -165,6 +165,13 @@ def diff(node: NodeAsked, peer: str, *, heal: bool, as_json: bool) -> int:
     return EXIT_NOT_WELL if result["counts"] else 0
 
 
+def stop_diff(node: NodeAsked, peer: str, *, as_json: bool) -> int:
+    """End the comparison with a peer that is under way."""
+    found = _peer_of(node.order("stop-diff", peer=peer), peer)
+    print(json.dumps(found["diff"], indent=2) if as_json else summary_of(found))
+    return 0
+
+
 def set_home(node: NodeAsked, bucket: str, home: str, *, as_json: bool) -> int:
     """Have conditional writes of the bucket judged at another node from now on, by default at this one; with "?" only tell where."""
     found = node.home(bucket) if home == "?" else node.order("set-home", bucket=bucket, node=home or "here")
