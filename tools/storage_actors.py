@@ -19,6 +19,7 @@ from actors.snapshots import CopyWorker, SnapshotPlan, Snapshots
 from fasterstore.errors import DamagedLog
 from fasterstore.keyring import Keyring
 from fasterstore.metadata.index import IndexView
+from fasterstore.metadata.judge import Rules
 from fasterstore.metadata.roll import Places
 from fasterstore.model import SegmentId
 from fasterstore.settings import Settings
@@ -69,7 +70,11 @@ class StorageActors:
         compaction: CompactionPlan | None = None,
         snapshots: SnapshotPlan | None = None,
         copy_worker: Callable[[Places], CopyWorker] | None = None,
+        rules: Rules = Rules(),
+        tombstone_ttl_secs: float = 30 * 86400,
     ) -> None:
+        self._rules = rules
+        self._tombstone_ttl_secs = tombstone_ttl_secs
         self._snapshots = snapshots
         self._copy_worker = copy_worker
         self.snapshot_state = SnapshotState()
@@ -107,8 +112,9 @@ class StorageActors:
         """
         disk, datadir = self._disk, self._datadir
         start = JournalStart(
-            disk, datadir, self._segment_length, now_ms=self._now_ms, monotonic=self._monotonic, random_bytes=self._random_bytes
-        )
+            disk, datadir, self._segment_length, now_ms=self._now_ms, monotonic=self._monotonic, random_bytes=self._random_bytes,
+            rules=self._rules,
+        )  # fmt: skip
         yield from start.run()
         journal, lease = start.journal, start.lease
         self.torn_bytes, self.rebuilt = start.torn_bytes, start.rebuilt
@@ -132,6 +138,7 @@ class StorageActors:
                 fatal=self._fatal,
                 checkpoint_interval_secs=self._checkpoint_interval_secs,
                 multipart_ttl_secs=self._multipart_ttl_secs,
+                tombstone_ttl_secs=self._tombstone_ttl_secs,
                 read_grace_secs=self._read_grace_secs,
                 observe=self._observe,
                 index_damaged=partial(mark_index_damaged, disk, datadir),

@@ -65,7 +65,7 @@ def repair(
     if any(found.kind in REBUILT for found in findings):
         mark_index_damaged(disk, datadir, changes[0].was)
         return changes, path
-    index = IndexWriter(datadir.index_path, datadir.log_uuid, random_bytes)
+    index = IndexWriter(datadir.index_path, datadir.log_uuid, random_bytes, node_id=datadir.node_id)
     try:
         if any(found.kind in REINDEXED for found in findings):
             index.rebuild_indexes()

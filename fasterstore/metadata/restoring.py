@@ -59,7 +59,7 @@ def prepare(
     if index_file.describe_file(index_path).applied_lsn != pin.lsn:
         raise RestoreRefused(f"{pin.path}: its index is not at LSN {pin.lsn}")
     if lsn != pin.lsn:
-        yield from _fold_later(disk, pin, index_path, lsn, data_dir, random_bytes)
+        yield from _fold_later(disk, pin, index_path, lsn, data_dir, target.node_id, random_bytes)
     rows_of_segments = index_file.segments_of(index_path)
     sources = [os.path.join(pin.path, SEGMENTS_NAME), *([os.path.join(data_dir, "segments")] if data_dir else [])]
     for number, row in enumerate(rows_of_segments):
@@ -79,7 +79,7 @@ def prepare(
 
 
 def _fold_later(
-    disk: Disk, pin: Pin, index_path: str, lsn: int, data_dir: str | None, random_bytes: Callable[[int], bytes]
+    disk: Disk, pin: Pin, index_path: str, lsn: int, data_dir: str | None, node_id: bytes, random_bytes: Callable[[int], bytes]
 ) -> Iterator[Progress]:
     if lsn < pin.lsn:
         raise RestoreRefused(f"snapshot {pin.name} is at LSN {pin.lsn}: LSN {lsn} was before it")
@@ -91,7 +91,7 @@ def _fold_later(
         start = firsts[0] if firsts else "nowhere"
         raise RestoreRefused(f"the log begins at {start}, so it does not go on from LSN {pin.lsn}: only that can be restored")
     folder = os.path.dirname(index_path)
-    places = Places(disk, disk, folder, journal, folder, index_path, pin.log_uuid)
+    places = Places(disk, disk, folder, journal, folder, index_path, pin.log_uuid, node_id)
     try:
         yield from bring_upto(index_path, places, lsn, 0, random_bytes)
     except LogEndsEarly as early:

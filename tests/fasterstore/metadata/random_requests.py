@@ -15,6 +15,7 @@ from fasterstore.model import (
     UploadIntent,
 )
 from fasterstore.storage.record import record_bytes
+from tests.fasterstore.metadata.random_changes import RandomChanges
 
 BUCKETS = "bcd"
 KEYS = tuple(b"key-%d" % number for number in range(12))
@@ -25,6 +26,7 @@ class RandomRequests:
 
     def __init__(self, lab):
         self.lab = lab
+        self.changes = RandomChanges(lab, [(bucket, key) for bucket in BUCKETS for key in KEYS])
         self.uploads = []  # (bucket, key, number) of every upload there ever was
 
     def one(self, rng):
@@ -33,6 +35,7 @@ class RandomRequests:
             (8, self.rename), (10, self.append), (3, self.amend), (3, self.configure), (6, self.create_upload), (25, self.part),
             (8, self.part_copy), (8, self.complete), (2, self.abort), (6, self.release), (1, self.expire),
             (6, self.forget), (6, self.move), (6, self.retire), (3, self.remove), (2, self.punch),
+            *self.changes.kinds(),
         )  # fmt: skip
         (draw,) = rng.choices([draw for _, draw in kinds], [weight for weight, _ in kinds])
         return draw(rng)
