@@ -4,21 +4,14 @@ from typing import Any, NamedTuple
 
 
 class DurableMoved(NamedTuple):
-    """Tell, metadata-journal -> replicator: entries up to `lsn` are on stable storage. Never more than one of them waits.
-
-    `log_bytes` is the sum of all entries' bytes that this process has logged. Every change that this node made itself and logged up to
-    `lsn` has a stamp up to `stamp`, every later one a higher one.
-    """
-
-    lsn: int
-    log_bytes: int
-    stamp: int
+    """Tell, metadata-journal -> replicator: more is on stable storage; `DurableHead` says how much. Never more than one of them waits."""
 
 
 class HoldForAck(NamedTuple):
     """Forwarded by metadata-journal (the reply goes to web): `answer` stands once the peers have the entries up to `lsn` as well.
 
-    Reply: `answer`, or Refused (ReplicationTimeout) at the deadline: the outcome at the peer is unknown, the local change stays.
+    Reply: `answer`, or Refused (ReplicationTimeout) at the deadline: the outcome at the peer is unknown, the local change stays. Never
+    crosses a socket.
     """
 
     lsn: int
@@ -35,6 +28,12 @@ class Resync(NamedTuple):
     peer: str
 
 
+class StopDiff(NamedTuple):
+    """Ask, web -> replicator: end the comparison with that peer that is under way. Reply: Done or Refused (NoSuchPeer)."""
+
+    peer: str
+
+
 class Diff(NamedTuple):
     """Ask, web -> replicator: compare that peer with this node, in the background. Reply: Done or Refused (NoSuchPeer, Unavailable).
 
@@ -45,4 +44,4 @@ class Diff(NamedTuple):
     heal: bool = True
 
 
-REPLICATOR_WIRE_TYPES: tuple[type[Any], ...] = (ReplicationStatus, Resync, Diff)
+REPLICATOR_WIRE_TYPES: tuple[type[Any], ...] = (ReplicationStatus, Resync, Diff, StopDiff)

@@ -207,6 +207,10 @@ class IndexView:
         """Return this file's uuid (16 bytes); blob numbers mean nothing under another."""
         return self._index_uuid
 
+    def log_uuid(self) -> bytes:
+        """Return the uuid (16 bytes) of the log that is folded here; LSNs and numbers of blobs mean nothing under another."""
+        return self._log_uuid
+
     def state(self) -> schema.State:
         """Return the log's counters as of the last commit. Raises DamagedRow."""
         return schema.unpack_state(self._one("SELECT value FROM meta WHERE name = 'state'"))

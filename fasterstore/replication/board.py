@@ -11,6 +11,7 @@ One writer (the storage process), many readers, no lock: each peer's cell carrie
 | 32     | int64  | lag_bytes                                                   |
 | 40     | int64  | behind_since_ms                                             |
 | 48     | int64  | degraded: 1 while writes are answered without this peer     |
+| 56     | 16     | node_id, zeros if it is not known                           |
 """
 
 import mmap
@@ -20,8 +21,9 @@ from enum import IntEnum
 from typing import NamedTuple
 
 _COUNT = struct.Struct("<Q")
-_CELL = struct.Struct("<6q")
-_CELL_BYTES = 64
+_CELL = struct.Struct("<6q16s")
+_CELL_BYTES = 128
+_NO_ID = bytes(16)
 assert _COUNT.size + _CELL.size <= _CELL_BYTES
 _TRIES = 1000
 
@@ -46,6 +48,7 @@ class PeerCell(NamedTuple):
 
     `lag_entries` and `lag_bytes` of the log are not acknowledged by it. `behind_since_ms` is the Unix time since when there have been
     such, 0 if there are none: the lag in seconds is counted from it. `degraded`: writes do not wait for it although FS_REPLICATION_ACK=one.
+    `node_id` is what it called itself last (16 bytes), b"" if it has not answered yet.
     """
 
     state: PeerState = PeerState.UNKNOWN
@@ -54,6 +57,7 @@ class PeerCell(NamedTuple):
     lag_bytes: int = 0
     behind_since_ms: int = 0
     degraded: bool = False
+    node_id: bytes = b""
 
     def lag_secs(self, now_ms: int) -> float:
         """For how long the peer has lacked something."""
@@ -72,7 +76,7 @@ class ReplicationBoard:
         at = self.peers.index(peer) * _CELL_BYTES
         count = _COUNT.unpack_from(self._memory, at)[0] | 1
         _COUNT.pack_into(self._memory, at, count)
-        _CELL.pack_into(self._memory, at + _COUNT.size, *map(int, cell))
+        _CELL.pack_into(self._memory, at + _COUNT.size, *map(int, cell[:-1]), cell.node_id)
         _COUNT.pack_into(self._memory, at, count + 1)
 
     def read(self, peer: str) -> PeerCell:
@@ -80,9 +84,9 @@ class ReplicationBoard:
         at = self.peers.index(peer) * _CELL_BYTES
         for _ in range(_TRIES):
             before = _COUNT.unpack_from(self._memory, at)[0]
-            state, acked_stamp, lag_entries, lag_bytes, behind_since_ms, degraded = _CELL.unpack_from(self._memory, at + _COUNT.size)
+            state, *numbers, degraded, node_id = _CELL.unpack_from(self._memory, at + _COUNT.size)
             if before % 2 == 0 and _COUNT.unpack_from(self._memory, at)[0] == before:
-                return PeerCell(PeerState(state), acked_stamp, lag_entries, lag_bytes, behind_since_ms, bool(degraded))
+                return PeerCell(PeerState(state), *numbers, bool(degraded), b"" if node_id == _NO_ID else node_id)
         return PeerCell()  # the writer died half-way: nothing is known until it is back
 
     def cells(self) -> list[tuple[str, PeerCell]]:

@@ -51,8 +51,8 @@ BATCH_MAX_BYTES = 1 << 20
 """What a sender puts into one batch; a change that is larger goes alone."""
 BATCH_HARD_MAX_BYTES = 64 << 20
 """No batch is longer: an object of 10,000 parts of 64 pieces each is not."""
-INLINE_MAX_BYTES = SMALL_BODY_MAX_BYTES + 1024
-"""Records up to this ride inside a batch: every small body, also one that is sealed under a customer's key."""
+INLINE_MAX_BYTES = SMALL_BODY_MAX_BYTES
+"""Records up to this ride inside a batch."""
 
 
 class Piece(NamedTuple):

@@ -84,7 +84,7 @@ class Shipping:
         self.state = PeerState.UNKNOWN
         self.reason = ""
         self.wake_at: float | None = now
-        self.shipped_changes = self.shipped_bytes = self.failures = 0
+        self.shipped_changes = self.shipped_bytes = self.failures = self.scans = 0
         self._take_up(cursor, backlog_bytes)
 
     def _take_up(self, cursor: Cursor | None, backlog_bytes: int) -> None:
@@ -267,6 +267,10 @@ class Shipping:
             return False
         return not any(first <= lsn <= last for first, last in self._withheld)
 
+    def log_lag(self, now: float) -> Lag:
+        """How far the peer is behind in the log."""
+        return self._marks.lag(now)
+
     def lag(self, now: float) -> Lag:
         """How far the peer is behind; while it is being sent everything, the seconds count from when that became due."""
         lag = self._marks.lag(now)
@@ -314,6 +318,7 @@ class Shipping:
         self._withheld.clear()
         self._scan = ScanRanges(reason, now if self._scan is None else self._scan.since_secs)
         self._scan.begin(START, self._head.lsn)
+        self.scans += 1
         self._acked_lsn = self._head.lsn
         self._marks = Marks(self._head.lsn, self._head.stamp, self._head.log_bytes)
         self._moved = True

@@ -87,6 +87,7 @@ class Store:
             cache_ref=self.cache,
             host_id="node",
             keyring=self.keyring,
+            node_id=self.datadir.node_id,
         )
         self.worker.index = IndexView(self.datadir.index_path)
         self.observer = Observer.start("worker-0", self.worker.metrics.samples)
