@@ -384,6 +384,8 @@ class JournalStore:
 class Pinned:
     """A snapshot: the index as of one LSN. `bodies` are shared: content is never another under the same id."""
 
+    leaps_when_restored = True
+
     def __init__(self, store, path, lsn):
         self.store, self.path, self.head_lsn = store, path, lsn
 
@@ -396,7 +398,8 @@ class Pinned:
         store.log_uuid, store.numbers, store.journal = log_uuid, {}, None
         store.path = store._new_path()
         shutil.copyfile(self.path, store.path)
-        index_file.adopt(store.path, index_uuid=old.rng.randbytes(16), log_uuid=log_uuid, log_start=self.head_lsn + 1)
+        now_ms = now_ms if self.leaps_when_restored else None
+        index_file.adopt(store.path, index_uuid=old.rng.randbytes(16), log_uuid=log_uuid, log_start=self.head_lsn + 1, restored_ms=now_ms)
         store.disk = MemoryDisk()
         store.disk.mkdir("/journal")
         store.disk.mkdir("/quarantine")

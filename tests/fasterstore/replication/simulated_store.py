@@ -6,7 +6,7 @@ What is logged is on stable storage at once; `restored` makes an older one, unde
 import copy
 import hashlib
 
-from fasterstore.clock import COUNTER_BITS, advance
+from fasterstore.clock import COUNTER_BITS, advance, leap
 from fasterstore.errors import StoreError
 from fasterstore.replication import merge
 from fasterstore.replication.change import APPLIED, EMPTY, SUPERSEDED, BlobContent, BucketState, ObjectState, Piece, Tombstone, refused
@@ -60,7 +60,7 @@ class ModelStore:
         store = copy.deepcopy(self)
         store.log_uuid = log_uuid
         if self.leaps_when_restored:
-            store.last_stamp = max(store.last_stamp, now_ms << COUNTER_BITS) + (SKEW_MS << COUNTER_BITS)
+            store.last_stamp = leap(store.last_stamp, now_ms)
         store.log_start = store.head_lsn + 1
         return store
 
