@@ -35,7 +35,7 @@ class Simulation:
         self.nodes = []
         for number in range(count):
             ids = bytes([65 + number]) * 16, self.rng.randbytes(16)
-            self.nodes.append(Node(self.world, "ABC"[number], store(*ids), link))
+            self.nodes.append(Node(self.world, "ABC"[number], store(*ids, self.rng), link))
         for node in self.nodes:
             node.peers = [peer for peer in self.nodes if peer is not node]
             node.clock_offset_ms = self.rng.choice((0, 0, 30, -200, 2_000, HOUR_MS, -HOUR_MS))
@@ -163,7 +163,7 @@ class Simulation:
     def _expire(self):
         node = self.rng.choice(self.nodes)
         if node.up:
-            node.store.expire_tombstones(node.now_ms() - TOMBSTONE_TTL_MS)
+            node.store.expire_tombstones(node.now_ms() - TOMBSTONE_TTL_MS, node.now_ms())
 
     # ---- the end
 
