@@ -78,7 +78,8 @@ _ALONE = {"pause", "kill -9", "kill -9 of storage", "restart"}
 class Rounds:
     """A run over one pair of nodes, which is running."""
 
-    def __init__(self, pair: TwoNodes, seed: str) -> None:
+    def __init__(self, pair: TwoNodes, seed: str, agree_secs: float = AGREE_SECS) -> None:
+        self._agree_secs = agree_secs
         self.histories = Histories()
         self.slowest_secs = 0.0
         self._pair = pair
@@ -131,12 +132,12 @@ class Rounds:
 
     def _agree(self, after: str, healed_at: float) -> float:
         """Wait until both are alike, then judge every key by what they hold; the seconds that it took."""
-        left, seen = wait_identical(self._clients["a"], self._clients["b"], healed_at + AGREE_SECS)
+        left, seen = wait_identical(self._clients["a"], self._clients["b"], healed_at + self._agree_secs)
         took_secs = time.monotonic() - healed_at
         self.slowest_secs = max(self.slowest_secs, took_secs)
         if left:
             shown = "\n  ".join(left[:SHOWN_DIFFERENCES])
-            self.histories.violations.append(f"after {after}: {len(left)} differences {AGREE_SECS:.0f} s after the heal:\n  {shown}")
+            self.histories.violations.append(f"after {after}: {len(left)} differences {self._agree_secs:.0f} s after the heal:\n  {shown}")
             return took_secs
         self._judge(seen)
         return took_secs
@@ -193,7 +194,7 @@ def run(arguments: argparse.Namespace) -> int:
         folder, network, clock_library=clock_library, settings=settings, workers=arguments.workers, peers=not arguments.strangers
     )
     with pair:
-        rounds = Rounds(pair, arguments.seed)
+        rounds = Rounds(pair, arguments.seed, arguments.agree_secs)
         try:
             rounds.prepare()
             for number, faults in enumerate(plan(arguments.rounds, arguments.seed, clocks=not no_clock)):
@@ -222,6 +223,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--planted", default="", help="a bug of tests/probe/planted/sitecustomize.py, on both nodes")
     parser.add_argument("--strangers", action="store_true", help="the nodes do not know each other: the first comparison must say so")
+    parser.add_argument("--agree-secs", type=float, default=AGREE_SECS, help="within which both must hold the same after a fault's end")
     parser.add_argument("--loopback", action="store_true", help="no namespaces")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--folder", default="")
