@@ -23,15 +23,16 @@ class Stamps:
         self._views: dict[str, IndexView] = {}
 
     def of(self, side: str, bucket: str, key: str) -> Stamp | None:
-        """The pair of a key's row on that side; None without a row, or if the index cannot be read."""
+        """The pair of a key's object or tombstone on that side; None without either, or if the index cannot be read."""
         try:
             if side not in self._views:
                 self._views[side] = IndexView(self._paths[side], _CACHE_KIB)
-            found = self._views[side].locate(bucket, key.encode()).object
+            found = self._views[side].replication.key_state(bucket, key.encode())
         except (StoreError, apsw.Error):
             self.forget(side)
             return None
-        return None if found is None else (found.stamp, found.origin)
+        held = found.object or found.tombstone
+        return None if held is None else (held.stamp, held.origin)
 
     def forget(self, side: str) -> None:
         """Open that side's index anew at the next question: it may be another file."""
