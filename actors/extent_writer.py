@@ -47,7 +47,8 @@ class ExtentWriter:
             raise ExtentRefused(_refusal_text(grant))
         self._grant = grant
         self._start = grant.offset + HEADER_BYTES
-        self._seal = ExtentSeal(keyring, grant.record_id, plaintext_bytes, BUFFER_BYTES) if keyring.seals else None
+        self._seal = ExtentSeal(keyring, grant.record_id, plaintext_bytes) if keyring.seals else None
+        self._scratch = memoryview(bytearray(stored_bytes(keyring, BUFFER_BYTES) if keyring.seals else 0))
         try:
             self._segment = segments.writer(grant.segment_id, grant.file_uuid)
         except (OSError, DamagedRecord) as error:
@@ -73,7 +74,7 @@ class ExtentWriter:
         tell(self._writer, AbortExtent(self._grant.extent, self._grant.epoch))
 
     def _seal_and_write(self, data: memoryview, position: int) -> None:
-        stored, stored_position = (data, position) if self._seal is None else self._seal.seal(data, position)
+        stored, stored_position = (data, position) if self._seal is None else self._seal.seal(data, position, self._scratch)
         self._table.update(stored)
         self._pwrite(stored, stored_position)
 

@@ -77,6 +77,8 @@ def _store_collected(worker: Worker, request: Request, plan: BodyPlan, intent: P
     trailers = reader.trailers()
     digests = offload(plan.digests_of, body, worker.blob_key)
     plan.verify(digests, trailers)
+    extent = Extent(worker, plan.size_bytes)
+    scratch = memoryview(bytearray(stored_bytes(worker.keyring, plan.size_bytes))) if seals else None
     try:
         extent.start(extent.hash_and_write, [], memoryview(body), scratch, 0)
         intent = named(intent, digests)
@@ -126,5 +128,3 @@ def _stream(worker: Worker, request: Request, plan: BodyPlan, intent: PutIntent,
     except BaseException:
         extent.abort()
         raise
-    extent = Extent(worker, plan.size_bytes)
-    scratch = memoryview(bytearray(stored_bytes(worker.keyring, plan.size_bytes))) if seals else None
