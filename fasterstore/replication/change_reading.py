@@ -157,7 +157,7 @@ def _create(value: Any) -> Create:
 
 def _deletion(value: Any) -> Deletion:
     stamp, origin = _array(value, 2)
-    if (stamp, origin) == NEVER:
+    if stamp == NEVER.stamp and origin == NEVER.origin:
         return NEVER
     return Deletion(_stamp(stamp), _id(origin))
 
