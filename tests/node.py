@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -329,25 +330,21 @@ def open_files(pid: int) -> list[str]:
 
 def listening_address(pid: int) -> tuple[str, int] | None:
     """Where a process listens for TCP, as (host, port) to connect to."""
-    sockets = _listening_sockets()
-    for name in open_files(pid):
-        found = re.fullmatch(r"socket:\[(\d+)\]", name)
-        if found and found[1] in sockets:
-            return sockets[found[1]]
-    return None
+    inodes = {found[1] for name in open_files(pid) if (found := re.fullmatch(r"socket:\[(\d+)\]", name))}
+    sockets = _listening_sockets() if inodes else {}
+    return next((sockets[inode] for inode in inodes if inode in sockets), None)
 
 
 def _listening_sockets() -> dict[str, tuple[str, int]]:
     """Inode to address of every listening TCP socket."""
     found: dict[str, tuple[str, int]] = {}
     for table, host in (("/proc/net/tcp", "127.0.0.1"), ("/proc/net/tcp6", "::1")):
-        try:
-            lines = Path(table).read_text().splitlines()[1:]
-        except OSError:
-            continue
-        for line in lines:
-            fields = line.split()
-            if fields[3] == _LISTENING:
+        with suppress(OSError), open(table) as lines:
+            next(lines)
+            for line in lines:
+                fields = line.split()
+                if fields[3] != _LISTENING:
+                    break  # the kernel names listening sockets first; of others there may be thousands
                 found[fields[9]] = (host, int(fields[1].rpartition(":")[2], 16))
     return found
 
