@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -202,8 +203,11 @@ class RunningNode:
         """Everything the node has written, over all its starts."""
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
-    def metrics(self) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-        """The samples of /metrics by name and labels; empty if it does not answer 200."""
+    def metrics(self, name: str = "") -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+        """The samples of /metrics by name and labels, of those called `name` if one is given; empty if it does not answer 200.
+
+        Parsing is slow, and a node that serves a whole session has a thousand buckets to tell of.
+        """
         connection = self._connection(10)
         token = self.settings.get("FS_METRICS_TOKEN")
         try:
@@ -218,14 +222,15 @@ class RunningNode:
             return {}
         return {
             (sample.name, frozenset(sample.labels.items())): sample.value
-            for family in text_string_to_metric_families(text)
+            for family in text_string_to_metric_families("".join(line for line in text.splitlines(keepends=True) if name in line))
             for sample in family.samples
+            if name in ("", sample.name)
         }
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum of the samples called `name` that have these labels."""
         wanted = set(labels.items())
-        return sum(value for (found, has), value in self.metrics().items() if found == name and wanted <= has)
+        return sum(value for (_, has), value in self.metrics(name).items() if wanted <= has)
 
     def usage(self, bucket: str) -> tuple[float, float]:
         """(objects, bytes) of a bucket as /metrics has them."""
@@ -233,7 +238,7 @@ class RunningNode:
 
     def connected_workers(self) -> set[str]:
         """The processes that serve HTTP and have a connection to storage."""
-        return {dict(labels)["process"] for name, labels in self.metrics() if name == "fasterstore_http_connections"}
+        return {dict(labels)["process"] for _, labels in self.metrics("fasterstore_http_connections")}
 
     # ---- talking to it ----
 
@@ -333,25 +338,21 @@ def open_files(pid: int) -> list[str]:
 
 def listening_address(pid: int) -> tuple[str, int] | None:
     """Where a process listens for TCP, as (host, port) to connect to."""
-    sockets = _listening_sockets(pid)
-    for name in open_files(pid):
-        found = re.fullmatch(r"socket:\[(\d+)\]", name)
-        if found and found[1] in sockets:
-            return sockets[found[1]]
-    return None
+    inodes = {found[1] for name in open_files(pid) if (found := re.fullmatch(r"socket:\[(\d+)\]", name))}
+    sockets = _listening_sockets(pid) if inodes else {}
+    return next((sockets[inode] for inode in inodes if inode in sockets), None)
 
 
 def _listening_sockets(pid: int) -> dict[str, tuple[str, int]]:
     """Inode to address of every listening TCP socket of the network that a process is in."""
     found: dict[str, tuple[str, int]] = {}
     for table, loopback in (("tcp", "127.0.0.1"), ("tcp6", "::1")):
-        try:
-            lines = Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]
-        except OSError:
-            continue
-        for line in lines:
-            fields = line.split()
-            if fields[3] == _LISTENING:
+        with suppress(OSError), open(f"/proc/{pid}/net/{table}") as lines:
+            next(lines)
+            for line in lines:
+                fields = line.split()
+                if fields[3] != _LISTENING:
+                    break  # the kernel names listening sockets first; of others there may be thousands
                 address, _, port = fields[1].rpartition(":")
                 found[fields[9]] = (_ipv4(address) or loopback, int(port, 16))
     return found

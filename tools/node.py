@@ -158,8 +158,10 @@ def _child(
     """What a forked child of that role runs."""
 
     def run(child: Child) -> None:
-        from gevent import monkey
+        from gevent import events, monkey
 
+        # Nobody else's plugin patches a node. gevent looks for some in every installed package, anew for each module that it patches.
+        events.notify_and_call_entry_points = events.notify
         monkey.patch_all()
         _configure_logs(settings, f"worker-{child.number}" if role == "worker" else "storage")
         from fasterstore.keyring import unlock

@@ -67,6 +67,7 @@ def test_checksums(api, tmp_path, algorithm):
         assert put["ChecksumCRC32"] == "y/Q5Jg=="
 
 
+@pytest.mark.clients
 def test_multipart(aws, api, bucket, tmp_path):
     bodies = [os.urandom(PART), b"the end"]
     where = ["--key", "key", "--upload-id", api("create-multipart-upload", "--key", "key", "--content-type", "text/x-parts")["UploadId"]]
@@ -88,6 +89,7 @@ def test_multipart(aws, api, bucket, tmp_path):
     assert "NoSuchUpload" in aws.fails("s3api", "list-parts", "--bucket", bucket, "--key", "other", "--upload-id", other)
 
 
+@pytest.mark.clients
 def test_settings_of_a_bucket(aws, api, bucket, tmp_path, s3, node):
     assert api("get-bucket-location")["LocationConstraint"] is None
     assert bucket in [found["Name"] for found in json.loads(aws("s3api", "list-buckets"))["Buckets"]]
@@ -124,6 +126,7 @@ def test_settings_of_a_bucket(aws, api, bucket, tmp_path, s3, node):
     assert api("get-bucket-versioning") is None
 
 
+@pytest.mark.clients
 def test_tags_and_acls_of_an_object(api, tmp_path, s3, bucket):
     (tmp_path / "in").write_bytes(b"body")
     api("put-object", "--key", "key", "--body", "in", "--tagging", "a=1&b=2")

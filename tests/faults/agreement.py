@@ -18,9 +18,10 @@ from fasterstore.errors import StoreError
 from fasterstore.model import PutIntent
 from fasterstore.storage.datadir import open_datadir
 from fasterstore.storage.disk import RealDisk
-from tests.faults.engine import MULTIPART_TTL_SECS, CountingClock, Engine, fill, laboratory, make_intent, scratch_folder
+from tests.faults.engine import MULTIPART_TTL_SECS, CountingClock, Engine, fill, laboratory, make_intent
 from tests.faults.model import Conditions, Expected, Model
 from tests.faults.violation import Violation
+from tests.memory_folder import memory_folder
 from tests.storage_node import audit
 
 BUCKETS = ("alpha", "beta")
@@ -61,7 +62,7 @@ class Agreement(RuleBasedStateMachine):
         super().__init__()
         self._stack = ExitStack()
         self._stack.enter_context(laboratory())
-        folder = self._stack.enter_context(scratch_folder())
+        folder = self._stack.enter_context(memory_folder())
         self._disk = FullableDisk()
         self._path = os.path.join(folder, "data")
         self._now_ms = CountingClock()

@@ -4,11 +4,12 @@ import random
 
 from fasterstore.storage.memory_disk import MemoryDisk
 from tests.faults.crash_check import CrashCheck, Survivor, crashes
-from tests.faults.engine import CountingClock, laboratory, scratch_folder
+from tests.faults.engine import CountingClock, laboratory
 from tests.faults.memory import SharedMemoryDisk
 from tests.faults.timeline import Timeline
 from tests.faults.violation import Violation
 from tests.faults.workload import IndexFiles, Workload
+from tests.memory_folder import memory_folder
 
 GENERATIONS = 3
 STEPS = 26
@@ -23,7 +24,7 @@ def judge_chain(seed: int, crash_states: int, disk_class: type[SharedMemoryDisk]
     index: IndexFiles = {}
     timeline = Timeline()
     judged = 0
-    with scratch_folder() as folder, laboratory():
+    with memory_folder() as folder, laboratory():
         for generation in range(GENERATIONS):
             try:
                 run = Workload(disk, folder, rng, now_ms, timeline, index)

@@ -8,8 +8,6 @@ import hashlib
 import itertools
 import logging
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -285,16 +283,6 @@ class CountingClock:
 
     def __call__(self) -> int:
         return self._next() + self.ahead_ms
-
-
-@contextmanager
-def scratch_folder() -> Iterator[str]:
-    """A folder in memory if there is such a thing: the index needs real files, and no sync of theirs is under test."""
-    path = tempfile.mkdtemp(prefix="faults-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager

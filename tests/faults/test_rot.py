@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.faults import rot
-from tests.faults.engine import laboratory, scratch_folder
+from tests.faults.engine import laboratory
 from tests.faults.planted import BUGS, Bug, log_frames_are_not_verified, records_are_not_verified
 from tests.faults.scale import FAULT_SCALE
+from tests.memory_folder import memory_folder
 
 pytestmark = pytest.mark.faults
 
@@ -27,7 +28,7 @@ WEIGHTS = {"segments": 5, "journal": 4, "index": 4, "snapshots": 2, "": 2}
 def run(seed: str, pieces: int, *, stopped: bool) -> list[rot.Verdict]:
     """Build a store, hurt it so many times."""
     rng, verdicts = random.Random(seed), []
-    with scratch_folder() as folder, laboratory():
+    with memory_folder() as folder, laboratory():
         store = rot.build(Path(folder), stopped=stopped)
         for number in range(pieces):
             at, scratch = Path(folder) / f"hurt-{number}", Path(folder) / f"started-{number}"

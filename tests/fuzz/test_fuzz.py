@@ -2,13 +2,14 @@
 
 import os
 import resource
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.fuzz.catalog import TARGETS, load
 from tests.fuzz.run import fuzz, line_of
-from tests.fuzz.watched import MEMORY_MAX_BYTES, Watched, last_input
+from tests.fuzz.watched import MEMORY_MAX_BYTES, SLOW_SECS, Watched, last_input
 from tests.fuzz.worker import ENGINES, has_atheris
 
 SECS = float(os.environ.get("FUZZ_SECS", "45"))
@@ -56,7 +57,9 @@ class TestWatched:
                 held_pages = int(Path("/proc/self/statm").read_text().split()[1])
                 held.append(b"x" * (peak_kib * 1024 - held_pages * resource.getpagesize() + MEMORY_MAX_BYTES + (16 << 20)))
             elif data == b"slow":
-                sum(number % 7 for number in range(40_000_000))
+                end = time.process_time() + 1.1 * SLOW_SECS
+                while time.process_time() < end:
+                    pass
 
         watched = Watched(one_input, tmp_path / "last")
         for data in (b"fine", b"memory", b"slow"):

@@ -35,7 +35,7 @@ CALLS = "pwrite64,pwritev,pwritev2,fdatasync,fsync"
 SETTINGS = {"FS_SEGMENT_TARGET_SIZE_MB": "1", "FS_READ_GRACE_SECS": "0", "FS_CACHE_CAPACITY_MB": "0"}
 ATTACH_SECS = 20.0
 END_SECS = 20.0
-PROMPT_SECS = 2.0
+PROMPT_SECS = 10.0
 """It takes milliseconds; the rest is for a busy machine."""
 REQUEST_TIMEOUT_SECS = 20.0
 AFTERWARDS_TIMEOUT_SECS = 0.3

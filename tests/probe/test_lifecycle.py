@@ -202,7 +202,7 @@ def test_the_second_sigterm_stops_at_once(workers: int, tmp_path: Path) -> None:
         gevent.sleep(0.3)
         assert node.is_running()
         os.kill(node.pid, signal.SIGTERM)
-        eventually(lambda: not node.is_running(), "the second SIGTERM did not stop the node", timeout_secs=2)
+        eventually(lambda: not node.is_running(), "the second SIGTERM did not stop the node", timeout_secs=5)
         assert all(map(gone, children))
         upload.go_on()
         with pytest.raises(requests.RequestException):
@@ -217,7 +217,7 @@ def test_a_killed_supervisor_leaves_no_process_behind(node: RunningNode) -> None
     assert len(children) == 3
     with stopped(children[-1]):  # one that cannot notice anything by itself
         os.kill(node.pid, signal.SIGKILL)
-        eventually(lambda: all(map(gone, children)), "a child outlived its supervisor", timeout_secs=2)
+        eventually(lambda: all(map(gone, children)), "a child outlived its supervisor", timeout_secs=5)
     node.kill()
     node.start()
 

@@ -103,19 +103,38 @@ def test_a_range_over_the_damage_is_refused_and_one_beside_it_is_served(stored, 
     assert answer.content == body[beside : beside + 1001]
 
 
-@pytest.mark.parametrize("seen_first", [True, False], ids=["seen by a read", "not yet seen"])
-@pytest.mark.parametrize("size", SIZES)
-def test_a_put_of_the_same_bytes_repairs_the_object(damaged_node, stored, size, seen_first):
-    client, key, body, damage = stored(size)
+def repair(client, key, body, damage, seen_first):
+    """Damage an object, and PUT the same bytes under another key."""
     damage(len(body) // 2)
     if seen_first:
         assert_no_wrong_byte(client, key, body)
     client.put("box", f"{key}-again", body)
+
+
+def assert_both_whole(client, key, body):
     assert client.get("box", f"{key}-again").content == body
     assert client.get("box", key).content == body
+
+
+@pytest.mark.parametrize("seen_first", [True, False], ids=["seen by a read", "not yet seen"])
+@pytest.mark.parametrize("size", SIZES)
+def test_a_put_of_the_same_bytes_repairs_the_object(stored, size, seen_first):
+    client, key, body, damage = stored(size)
+    repair(client, key, body, damage, seen_first)
+    assert_both_whole(client, key, body)
+
+
+def test_what_was_repaired_is_whole_after_a_restart(damaged_node, stored):
+    repaired = []
+    for size in SIZES:
+        for seen_first in (True, False):
+            client, key, body, damage = stored(size)
+            repair(client, key, body, damage, seen_first)
+            repaired.append((key, body))
     damaged_node.restart()
     with damaged_node.client() as again:
-        assert again.get("box", key).content == again.get("box", f"{key}-again").content == body
+        for key, body in repaired:
+            assert_both_whole(again, key, body)
 
 
 def test_head_and_delete_of_a_damaged_object_go_on(stored):

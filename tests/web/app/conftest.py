@@ -24,6 +24,7 @@ from fasterstore.s3.signer import Credentials, sign_v4_headers, sign_xfs
 from fasterstore.settings import load
 from fasterstore.storage.datadir import open_datadir
 from fasterstore.storage.disk import RealDisk
+from tests.memory_folder import memory_folder
 from tools.key_preparation import prepare
 from tools.scrubbing import make_report, start_scrubber
 from tools.storage_actors import StorageActors, compaction_plan, journal_rules
@@ -195,19 +196,20 @@ def call(app: Any, environ: dict[str, Any]) -> Answer:
 
 
 @pytest.fixture
-def new_store(tmp_path: Path) -> Iterator[Any]:
+def new_store() -> Iterator[Any]:
     """Make a store with the given FS_ settings; it is stopped at the end."""
     made: list[Store] = []
     numbers = itertools.count()
 
     def make(**settings: str) -> Store:
-        store = Store(tmp_path / f"data-{next(numbers)}", settings)
+        store = Store(Path(folder) / f"data-{next(numbers)}", settings)
         made.append(store)
         return store
 
-    yield make
-    for store in made:
-        store.close()
+    with memory_folder() as folder:
+        yield make
+        for store in made:
+            store.close()
 
 
 @pytest.fixture
