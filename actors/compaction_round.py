@@ -15,6 +15,7 @@ import errno
 import logging
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from actors import space_messages as m
@@ -89,10 +90,10 @@ class Round:
         self._state.left_out = 0
         self._forget()
         self._seal_active()
-        rows = self._tools.view.segments()
+        rows = self._segments()
         self._remove([row for row in rows if row.retired])
         self._retire({row.segment_id: row for row in rows}, compaction.empty_segments(rows))
-        rows = self._tools.view.segments()
+        rows = self._segments()
         victims = compaction.segments_to_rewrite(rows, self._target_bytes, any_age=self._any_age)
         victims += self._plain_segments(rows, {row.segment_id for row in victims})
         self._state.segments_to_do = len(victims)
@@ -116,7 +117,30 @@ class Round:
 
     def look(self) -> None:
         """Count what there is to gain."""
-        self._state.reclaimable_bytes = compaction.reclaimable_bytes(self._tools.view.segments())
+        self._state.reclaimable_bytes = compaction.reclaimable_bytes(self._segments())
+
+    def _segments(self) -> list[SegmentRow]:
+        """Every segment. What the log says was punched out of one counts as given back only as far as its file has shrunk by it.
+
+        A punch may have failed, or a crash have come before it: the bytes are dead ones then, which a rewriting gives back.
+        """
+        rows: list[SegmentRow] = self._tools.thread.run(self._with_real_holes, self._tools.view.segments())
+        return rows
+
+    def _with_real_holes(self, rows: list[SegmentRow]) -> list[SegmentRow]:
+        """In the native thread."""
+        found = []
+        unpunched_bytes = 0
+        for row in rows:
+            if row.punched_bytes and row.sealed and not row.retired:
+                with suppress(OSError):  # it cannot be opened either, which says more
+                    held_bytes = self._tools.disk.allocated_bytes(os.path.join(self._tools.folder, segment_name(row.segment_id)))
+                    missing_bytes = row.punched_bytes - min(row.punched_bytes, max(row.length_bytes - held_bytes, 0))
+                    unpunched_bytes += missing_bytes
+                    row = row._replace(punched_bytes=row.punched_bytes - missing_bytes)
+            found.append(row)
+        self._state.unpunched_bytes = unpunched_bytes
+        return found
 
     def _forget(self) -> None:
         while True:

@@ -44,7 +44,8 @@ class WorkerProcess:
         self._link = StorageLink(datadir.path, child.number, local, self._connected, on_lost=self._lost)
         for name in ("segment-writer", "metadata-journal", "compactor"):
             remote.register(name, self._link.ref(name))
-        for name in ("observer", "scrubber", "snapshots", "rate-limiter"):  # small messages that must get through when bodies have used up the credit
+        # Small messages that must get through when bodies have used up the credit.
+        for name in ("observer", "scrubber", "snapshots", "rate-limiter"):
             remote.register(name, self._link.ref(name, exempt=True))
         self._web = WebProcess(settings, datadir, keyring, listener, number=child.number, directory=remote, link_state=self._state)
         self._web.server.another_has_fewer = partial(board.another_has_fewer, child.slot)
