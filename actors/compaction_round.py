@@ -15,6 +15,7 @@ import errno
 import logging
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from actors import space_messages as m
@@ -23,7 +24,7 @@ from actors.directory import Directory
 from actors.messages import AbortExtent, BlobFoundDamaged, Refused
 from actors.runtime import NativeThread
 from fasterstore import compaction
-from fasterstore.errors import DamagedRecord
+from fasterstore.errors import DamagedRecord, DamagedRow
 from fasterstore.keyring import Keyring
 from fasterstore.metadata.index import IndexView
 from fasterstore.metadata.judge_space import Relocation
@@ -37,7 +38,7 @@ from fasterstore.storage.segment import segment_name
 logger = logging.getLogger("fasterstore.compactor")
 
 FORGET_BLOBS = 128
-UNREADABLE_SHOWN = 3
+LEFT_OUT_SHOWN = 3
 BLOBS_READ = 1000
 """Rows looked up at once: well under the second after which a reader would hold back a checkpoint."""
 
@@ -77,39 +78,74 @@ class Round:
         self._target_bytes = target_bytes
         self._forget_before_ms = forget_before_ms
         self._any_age = any_age
+        self._left_out: dict[str, None] = {}
+        """What is wrong with rows and files that the round had to pass over, each once, in their order."""
 
     def run(self) -> None:
-        """Do the round. Raises Stopped, CannotGoOn, OSError (a write failed), DamagedRow, VolumeSuspect (a read of the index)."""
+        """Do the round. Raises Stopped, CannotGoOn, OSError (a write failed), DamagedRow, VolumeSuspect (a read of the index).
+
+        What is damaged is passed over, nothing goes because of it, and the round does everything else; CannotGoOn at the end then says
+        what that was.
+        """
+        self._state.left_out = 0
         self._forget()
         self._seal_active()
-        rows = self._tools.view.segments()
+        rows = self._segments()
         self._remove([row for row in rows if row.retired])
         self._retire({row.segment_id: row for row in rows}, compaction.empty_segments(rows))
-        rows = self._tools.view.segments()
+        rows = self._segments()
         victims = compaction.segments_to_rewrite(rows, self._target_bytes, any_age=self._any_age)
         victims += self._plain_segments(rows, {row.segment_id for row in victims})
         self._state.segments_to_do = len(victims)
         self._state.segments_done = 0
-        unreadable = []
         for row in victims:
             try:
                 self._rewrite(row)
-            except SegmentUnreadable as error:
-                unreadable.append(str(error))
+            except (SegmentUnreadable, DamagedRow) as error:
+                self._pass_over([str(error)])
             else:
                 self._retire({row.segment_id: row}, [row.segment_id])
             self._state.segments_done += 1
         self.look()
-        if unreadable:
-            raise CannotGoOn("; ".join(unreadable[:UNREADABLE_SHOWN]))
+        if self._left_out:
+            more = len(self._left_out) - LEFT_OUT_SHOWN
+            raise CannotGoOn("; ".join([*self._left_out][:LEFT_OUT_SHOWN]) + (f"; and {more} more" if more > 0 else ""))
+
+    def _pass_over(self, reasons: list[str]) -> None:
+        self._left_out |= dict.fromkeys(reasons)
+        self._state.left_out = len(self._left_out)
 
     def look(self) -> None:
         """Count what there is to gain."""
-        self._state.reclaimable_bytes = compaction.reclaimable_bytes(self._tools.view.segments())
+        self._state.reclaimable_bytes = compaction.reclaimable_bytes(self._segments())
+
+    def _segments(self) -> list[SegmentRow]:
+        """Every segment. What the log says was punched out of one counts as given back only as far as its file has shrunk by it.
+
+        A punch may have failed, or a crash have come before it: the bytes are dead ones then, which a rewriting gives back.
+        """
+        rows: list[SegmentRow] = self._tools.thread.run(self._with_real_holes, self._tools.view.segments())
+        return rows
+
+    def _with_real_holes(self, rows: list[SegmentRow]) -> list[SegmentRow]:
+        """In the native thread."""
+        found = []
+        unpunched_bytes = 0
+        for row in rows:
+            if row.punched_bytes and row.sealed and not row.retired:
+                with suppress(OSError):  # it cannot be opened either, which says more
+                    held_bytes = self._tools.disk.allocated_bytes(os.path.join(self._tools.folder, segment_name(row.segment_id)))
+                    missing_bytes = row.punched_bytes - min(row.punched_bytes, max(row.length_bytes - held_bytes, 0))
+                    unpunched_bytes += missing_bytes
+                    row = row._replace(punched_bytes=row.punched_bytes - missing_bytes)
+            found.append(row)
+        self._state.unpunched_bytes = unpunched_bytes
+        return found
 
     def _forget(self) -> None:
         while True:
-            answer = self._ask("metadata-journal", m.ForgetBlobs(self._forget_before_ms, FORGET_BLOBS))
+            answer: m.Forgotten = self._ask("metadata-journal", m.ForgetBlobs(self._forget_before_ms, FORGET_BLOBS))
+            self._pass_over(answer.left_out)
             if not answer.blobs:
                 return
             self._state.forgotten_blobs += answer.blobs
@@ -130,7 +166,11 @@ class Round:
         found = []
         for row in rows:
             if row.sealed and not row.retired and row.live_bytes and row.segment_id not in chosen:
-                first = self._tools.view.blobs_in(row.segment_id, 0, 1)
+                try:
+                    first = self._tools.view.blobs_in(row.segment_id, 0, 1)
+                except DamagedRow as error:
+                    self._pass_over([error.detail])
+                    continue
                 if first and must_convert(first[0].location, self._tools.keyring):
                     found.append(row)
         return found
@@ -214,6 +254,7 @@ class Round:
         if not segment_ids:
             return
         answer: m.Retired = self._ask("metadata-journal", m.RetireSegments(segment_ids))
+        self._pass_over(answer.left_out)
         self._remove([rows[segment_id] for segment_id in answer.segment_ids])
 
     def _remove(self, retired: list[SegmentRow]) -> None:

@@ -8,6 +8,8 @@
 | short_of_space     | free space is below twice FS_MIN_FREE_MB: full speed, no read grace                                  |
 | segments_to_do / segments_done | of the running round, or of the last one                                                |
 | moved_bytes, moved_blobs, freed_bytes, forgotten_blobs, damaged_blobs | totals since the start of the process            |
+| unpunched_bytes    | what the log gave back within segment files and the disk did not (yet): dead bytes, part of reclaimable |
+| left_out           | damaged rows and unreadable files that the running round, or the last one, had to pass over           |
 | last_round         | {started_ms, ended_ms, moved_bytes, freed_bytes, segments, error}, None before the first             |
 """
 
@@ -32,6 +34,8 @@ class CompactionState:
         self.freed_bytes = 0
         self.forgotten_blobs = 0
         self.damaged_blobs = 0
+        self.left_out = 0
+        self.unpunched_bytes = 0
         self.last_round: dict[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -53,6 +57,8 @@ class CompactionState:
             gauge("segments_to_do", "Segments that the round is to rewrite.", self.segments_to_do),
             gauge("segments_done", "Segments that the round has rewritten.", self.segments_done),
             gauge("last_round_failed", "1 if the last round ended with an error.", float(last_error)),
+            gauge("unpunched_bytes", "Bytes given back within segment files by the log and not by the disk.", self.unpunched_bytes),
+            gauge("left_out", "Damaged rows and unreadable files that the last round had to pass over.", self.left_out),
             counter("fasterstore_compaction_rounds", "Rounds.", self.rounds),
             counter("fasterstore_compaction_moved_bytes", "Bytes of records moved.", self.moved_bytes),
             counter("fasterstore_compaction_moved_blobs", "Blobs moved.", self.moved_blobs),

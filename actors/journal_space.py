@@ -11,6 +11,9 @@ from actors.messages import Done
 from fasterstore.metadata.index_writer import IndexWriter
 from fasterstore.metadata.requests import Requests
 
+LEFT_OUT_MAX = 100
+"""Damaged rows of which an answer tells."""
+
 
 class SpaceJudges:
     """One method a message; `by_message` is for the journal's table of judges."""
@@ -27,13 +30,15 @@ class SpaceJudges:
         }
 
     def _forget(self, message: m.ForgetBlobs, now_ms: int) -> m.Forgotten:
-        return m.Forgotten(self._requests.forget_blobs(message.before_ms, message.limit, now_ms))
+        count, left_out = self._requests.forget_blobs(message.before_ms, message.limit, now_ms)
+        return m.Forgotten(count, left_out[:LEFT_OUT_MAX])
 
     def _move(self, message: m.CommitMoves, _now_ms: int) -> m.Moved:
         return m.Moved(self._requests.move_blobs(message.relocations))
 
     def _retire(self, message: m.RetireSegments, _now_ms: int) -> m.Retired:
-        return m.Retired(self._requests.retire_segments(message.segment_ids))
+        segment_ids, left_out = self._requests.retire_segments(message.segment_ids)
+        return m.Retired(segment_ids, left_out[:LEFT_OUT_MAX])
 
     def _removed(self, message: m.SegmentsRemoved, _now_ms: int) -> Done:
         self._requests.segments_removed(message.segment_ids)

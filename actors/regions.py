@@ -42,6 +42,7 @@ class RegionDesk:
         self._fatal = fatal
         self._thread = NativeThread("regions")
         self._jobs: set[Any] = set()
+        self._told_of_no_holes = False
 
     def close(self) -> None:
         """Finish what has been begun."""
@@ -100,12 +101,14 @@ class RegionDesk:
     def _punch(self, message: m.RangeGivenBack) -> None:
         try:
             self._thread.run(self._punch_blocks, message)
-        except (OSError, DamagedRecord) as error:  # held until the segment goes: the log counts them as given back
+        except (OSError, DamagedRecord) as error:  # held until the segment is rewritten: the compactor sees that the file is as large
             logger.error("blocks of segment %016x could not be given back: %s", message.segment_id, error)
 
     def _punch_blocks(self, message: m.RangeGivenBack) -> None:
         segment = self._segments.writer(message.segment_id, message.file_uuid)
-        self._disk.punch(segment.fd, message.offset, message.length_bytes)
+        if not self._disk.punch(segment.fd, message.offset, message.length_bytes) and not self._told_of_no_holes:
+            self._told_of_no_holes = True
+            logger.warning("this file system takes no blocks back from within a file: compaction rewrites segments instead")
 
     def _spawn(self, job: Callable[..., None], *args: Any) -> None:
         greenlet = spawn(job, *args)

@@ -65,12 +65,16 @@ class DescribeSnapshots(NamedTuple):
 
 
 class CopiesState(NamedTuple):
-    """Reply: the kept copies' LSNs (oldest first), and what is under way ("" if nothing): its text, LSNs done and in total."""
+    """Reply: the kept copies' LSNs (oldest first), and what is under way ("" if nothing): its text, LSNs done and in total.
+
+    `held_while_short_bytes`: what pins hold and the data dir does not, 0 as long as there is free space enough.
+    """
 
     copy_lsns: list[int]
     doing: str
     done: int
     total: int
+    held_while_short_bytes: int
 
 
 SNAPSHOT_WIRE_TYPES: tuple[type[Any], ...] = (

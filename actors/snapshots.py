@@ -10,6 +10,7 @@ older copy keeps a finished log file from going. However large the index is, rol
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
 
 from actors import snapshot_messages as m
@@ -129,7 +130,11 @@ class Snapshots(GeventActor):
                 envelope.reply(Refused("StorageFailure", f"snapshots does not know {type(envelope.message).__name__}"))
 
     def _described(self) -> m.CopiesState:
-        return m.CopiesState(self.state.copy_lsns, self.state.doing, self.state.done, self.state.total)
+        state = self.state
+        held_bytes = 0
+        with suppress(OSError):  # the folder's own trouble shows elsewhere
+            held_bytes = self._held_while_short_bytes()
+        return m.CopiesState(state.copy_lsns, state.doing, state.done, state.total, held_bytes)
 
     def _queue(self, job: Envelope | None) -> None:
         self._jobs.append(job)
@@ -287,7 +292,12 @@ class Snapshots(GeventActor):
         state.log_bytes = sum(file.size_bytes for file in offload(log_files, self._places.log_disk, self._places.journal))
         state.pins = len(offload(pins.list_pins, disk, folder))
         state.pin_bytes = offload(pins.held_bytes, folder, self._datadir.segments_dir) if state.pins else 0
-        short = bool(state.pin_bytes) and disk.free_bytes(folder) < self._plan.min_free_bytes
+        short = bool(self._held_while_short_bytes())
         if short and not self._short:
             logger.error("space is short, and snapshots hold %d MiB: drop one (fasterstore snapshot --drop NAME)", state.pin_bytes >> 20)
         self._short = short
+
+    def _held_while_short_bytes(self) -> int:
+        """What pins held when that was last looked at; 0 as long as there is free space enough now."""
+        held_bytes = self.state.pin_bytes
+        return held_bytes if held_bytes and self._places.disk.free_bytes(self._places.snapshots) < self._plan.min_free_bytes else 0

@@ -77,9 +77,10 @@ class ForgetBlobs(NamedTuple):
 
 
 class Forgotten(NamedTuple):
-    """Reply: how many."""
+    """Reply: how many; `left_out`: what is wrong with damaged rows that were passed over, some of them."""
 
     blobs: int
+    left_out: list[str]
 
 
 class CommitMoves(NamedTuple):
@@ -101,9 +102,10 @@ class RetireSegments(NamedTuple):
 
 
 class Retired(NamedTuple):
-    """Reply: it is logged that the files of these segments may be unlinked."""
+    """Reply: it is logged that the files of these segments may be unlinked; `left_out` as of Forgotten: their segments stay."""
 
     segment_ids: list[SegmentId]
+    left_out: list[str]
 
 
 class SegmentsRemoved(NamedTuple):

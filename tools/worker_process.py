@@ -47,7 +47,7 @@ class WorkerProcess:
         for name in ("segment-writer", "metadata-journal", "compactor"):
             remote.register(name, self._link.ref(name))
         # Small messages that must get through when bodies have used up the credit.
-        for name in ("observer", "scrubber", "rate-limiter", "replicator"):
+        for name in ("observer", "scrubber", "snapshots", "rate-limiter", "replicator"):
             remote.register(name, self._link.ref(name, exempt=True))
         self._web = WebProcess(settings, datadir, keyring, listener, number=child.number, directory=remote, link_state=self._state)
         self._web.worker.replication = peers

@@ -5,27 +5,24 @@ from typing import Any
 
 from actors.messages import ScrubAction
 from fasterstore.s3.errors import S3Error
+from web.admin_order import order_of
 from web.body import receive_document
 from web.context import Request
 from web.reply import Reply, json_reply
 from web.worker import Worker
 
 ORDERS = ("start", "pause", "resume")
-_OF_A_SIGNATURE = "x-amz-"
 
 
 def scrub(worker: Worker, request: Request) -> Reply:
-    """GET: the state as JSON (`scrub/report.py`). POST: a round begins now, at full speed; `?pause` and `?resume` instead of that.
+    """GET: the state as JSON (`scrub/report.py`). POST: a round begins now, at full speed; `?action=pause` or `resume`: that instead.
 
     Raises: S3Error InvalidArgument for another order, MethodNotAllowed, ServiceUnavailable.
     """
     order = ""
     if request.method == "POST":
         receive_document(request, worker.blob_key)
-        orders = [name for name in request.query if not name.lower().startswith(_OF_A_SIGNATURE)] or ["start"]
-        if len(orders) != 1 or orders[0] not in ORDERS:
-            raise S3Error("InvalidArgument", f"The query must be one of {', '.join(ORDERS)}.")
-        order = orders[0]
+        order = order_of(request, ORDERS)
     elif request.method not in ("GET", "HEAD"):
         raise S3Error("MethodNotAllowed", headers={"Allow": "GET, HEAD, POST"}, Method=request.method, ResourceType="SCRUB")
     status: dict[str, Any] = worker.ask("scrubber", ScrubAction(order))

@@ -4,6 +4,7 @@ The index counts damaged blobs; of what else scrubbing found the scrubber is ask
 """
 
 import contextlib
+from typing import Any
 
 from actors.messages import ScrubAction
 from actors.runtime import ActorDeadError, ActorFailure, AskTimeout
@@ -22,10 +23,16 @@ def damage(worker: Worker) -> list[str]:
             lines.append(f"degraded: stored bytes of {count} blobs are damaged; putting the same bytes again repairs them")
     except StoreError:
         lines.append("degraded: the index cannot be read")
-    scrubber = worker.directory.find("scrubber")
-    if scrubber is not None:
-        with contextlib.suppress(AskTimeout, ActorDeadError, ActorFailure):
-            status = scrubber.ask(ScrubAction(), timeout=PATIENCE_SECS)
-            if isinstance(status, dict):
-                lines += [f"degraded: {line}" for line in status["degraded"]]
+    status = ask_briefly(worker, "scrubber", ScrubAction())
+    if isinstance(status, dict):
+        lines += [f"degraded: {line}" for line in status["degraded"]]
     return lines
+
+
+def ask_briefly(worker: Worker, actor: str, message: Any) -> Any:
+    """The actor's answer, None if there is no such actor or it does not answer soon."""
+    ref = worker.directory.find(actor)
+    if ref is not None:
+        with contextlib.suppress(AskTimeout, ActorDeadError, ActorFailure):
+            return ref.ask(message, timeout=PATIENCE_SECS)
+    return None

@@ -5,8 +5,9 @@ The same two answer under MinIO's names, which probes and load balancers of its 
 
 from collections.abc import Callable
 
+from actors.snapshot_messages import CopiesState, DescribeSnapshots
 from web.context import Request
-from web.damage import damage
+from web.damage import ask_briefly, damage
 from web.peer_state import peer_lines
 from web.reply import Reply, text_reply
 from web.worker import Worker
@@ -21,7 +22,8 @@ def readyz(worker: Worker, request: Request) -> Reply:
     """200 if reads and writes are served, else 503 with what is waited for. What an operator should look at besides has its own line."""
     missing = _waited_for(worker)
     if not missing:
-        return text_reply(200, "".join(f"{line}\n" for line in ("ready", *damage(worker), *peer_lines(worker))) + _trouble(worker))
+        lines = ["ready", *damage(worker), *_held_by_snapshots(worker), *peer_lines(worker)]
+        return text_reply(200, "".join(f"{line}\n" for line in lines) + _trouble(worker))
     reply = text_reply(503, missing + "\n")
     reply.headers.append(("Retry-After", "1"))
     return reply
@@ -36,6 +38,15 @@ def _waited_for(worker: Worker) -> str:
     if worker.index is None:
         return "waiting for the index"
     return ""
+
+
+def _held_by_snapshots(worker: Worker) -> list[str]:
+    """While space is short: what dropping snapshots would give back. Their actor is not waited for if it is slow."""
+    state = ask_briefly(worker, "snapshots", DescribeSnapshots())
+    if not isinstance(state, CopiesState) or not state.held_while_short_bytes:
+        return []
+    held_mib = state.held_while_short_bytes >> 20
+    return [f"space is short, and snapshots hold {held_mib} MiB that the store does not: drop one (fasterstore snapshot --drop NAME)"]
 
 
 def _trouble(worker: Worker) -> str:

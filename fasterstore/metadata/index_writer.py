@@ -250,15 +250,37 @@ class IndexWriter:
         statement = "SELECT number, prefix, segment, value FROM blobs WHERE segment = ? ORDER BY number"
         return (schema.unpack_blob(*row) for row in self._execute(statement, (segment_id,)))
 
-    def unused_blobs(self, before_ms: int, limit: int) -> list[BlobRow]:
-        """Return at most `limit` blobs that nothing names since `before_ms` or longer, the longest first. Raises DamagedRow."""
-        statement = "SELECT number, prefix, segment, value FROM blobs WHERE unused_ms <= ? ORDER BY unused_ms LIMIT ?"
-        return [schema.unpack_blob(*row) for row in self._execute(statement, (before_ms, limit)).fetchall()]
+    def unused_blobs(self, before_ms: int, limit: int) -> tuple[list[BlobRow], list[str]]:
+        """Return at most `limit` blobs that nothing names since `before_ms` or longer, the longest first; and what is wrong with the rows
+        that had to be left out."""
+        return self._unused("unused_ms <= ? ORDER BY unused_ms", before_ms, limit)
 
-    def unused_blobs_after(self, after_ms: int, limit: int) -> list[BlobRow]:
-        """Return at most `limit` blobs that nothing names since a time later than `after_ms`. Raises DamagedRow."""
-        statement = "SELECT number, prefix, segment, value FROM blobs WHERE unused_ms > ? LIMIT ?"
-        return [schema.unpack_blob(*row) for row in self._execute(statement, (after_ms, limit)).fetchall()]
+    def unused_blobs_after(self, after_ms: int, limit: int) -> tuple[list[BlobRow], list[str]]:
+        """The same of blobs that nothing names since a time later than `after_ms`, in no order."""
+        return self._unused("unused_ms > ?", after_ms, limit)
+
+    def _unused(self, condition: str, when_ms: int, limit: int) -> tuple[list[BlobRow], list[str]]:
+        """Damaged rows say nothing of the others: they are passed over, however many stand in front."""
+        statement = f"SELECT number, prefix, segment, value, unused_ms FROM blobs WHERE {condition} LIMIT ? OFFSET ?"
+        found: list[BlobRow] = []
+        left_out: list[str] = []
+        offset = 0
+        while len(found) < limit:
+            rows = self._execute(statement, (when_ms, limit, offset)).fetchall()
+            for *columns, unused_ms in rows:
+                try:
+                    row = schema.unpack_blob(*columns)
+                except DamagedRow as error:
+                    left_out.append(error.detail)
+                    continue
+                if row.refs or row.zero_since_ms != unused_ms:
+                    left_out.append(f"index table blobs: blob {row.number} is in the list of unused ones, and its value says otherwise")
+                else:
+                    found.append(row)
+            if len(rows) < limit:
+                break
+            offset += limit
+        return found[:limit], left_out
 
     @property
     def damaged_blobs(self) -> int:

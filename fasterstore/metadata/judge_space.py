@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from fasterstore.clock import WRONG_CLOCK_MS
+from fasterstore.errors import DamagedRow
 from fasterstore.metadata.entries import Entry
 from fasterstore.metadata.index_writer import IndexWriter
 from fasterstore.metadata.space_entries import BlobsForgotten, BlobsMoved, Move, RangePunched, SegmentRemoved, SegmentRetired
@@ -24,27 +25,31 @@ class Relocation(NamedTuple):
     new: BlobLocation
 
 
-def judge_forget(index: IndexWriter, before_ms: int, limit: int, now_ms: int) -> list[Entry]:
-    """Return the entry that forgets at most `limit` blobs which nothing names since `before_ms` or longer, or none. Raises DamagedRow.
+def judge_forget(index: IndexWriter, before_ms: int, limit: int, now_ms: int) -> tuple[list[Entry], list[str]]:
+    """Return the entry that forgets at most `limit` blobs which nothing names since `before_ms` or longer, or none; and what is wrong with
+    rows that were left out.
 
     Also those that lost their last name at a time still `WRONG_CLOCK_MS` away: the clock was wrong then, and no grace would ever end.
     """
-    rows = [row for row in index.unused_blobs(before_ms, limit) if row.zero_since_ms <= before_ms]
+    rows, left_out = index.unused_blobs(before_ms, limit)
     if not rows:
-        after_ms = now_ms + WRONG_CLOCK_MS
-        rows = [row for row in index.unused_blobs_after(after_ms, limit) if row.zero_since_ms > after_ms]
-    blobs = tuple([row.number for row in rows if not row.refs])
-    return [BlobsForgotten(blobs, now_ms)] if blobs else []
+        rows, more_left_out = index.unused_blobs_after(now_ms + WRONG_CLOCK_MS, limit)
+        left_out += more_left_out
+    blobs = tuple([row.number for row in rows])
+    return [BlobsForgotten(blobs, now_ms)] if blobs else [], left_out
 
 
 def judge_moves(index: IndexWriter, relocations: Sequence[Relocation]) -> tuple[list[Entry], list[bool]]:
     """Return the entry that moves those blobs that are still where they were copied from, or none; and for each whether it is moved.
 
-    A blob that was found damaged meanwhile stays: its copy is as damaged. Raises DamagedRow.
+    A blob that was found damaged meanwhile stays: its copy is as damaged. So does one whose row is.
     """
     moved = []
     for blob, old, _new in relocations:
-        row = index.blob(blob)
+        try:
+            row = index.blob(blob)
+        except DamagedRow:
+            row = None
         moved.append(row is not None and row.location == old and not row.damaged)
     moves = tuple([Move(item.blob, item.new) for item, holds in zip(relocations, moved, strict=True) if holds])
     return [BlobsMoved(moves)] if moves else [], moved

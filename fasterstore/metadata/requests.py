@@ -8,7 +8,7 @@ which nothing is left in the batch. Times are Unix milliseconds; an LSN of 0 say
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from fasterstore.errors import InvariantError
+from fasterstore.errors import DamagedRow, InvariantError
 from fasterstore.metadata import judge, judge_buckets, judge_space, judge_uploads
 from fasterstore.metadata.blob_rows import BlobEntry
 from fasterstore.metadata.entries import Entry, ObjectAppended, SegmentIdsLeased, SegmentOpened, SegmentSealed
@@ -144,11 +144,11 @@ class Requests:
         """Fold the report that a blob failed verification; return its LSN, 0 if it is out of date."""
         return self._record_all(judge.judge_damage(self._index, blob, segment_id, offset, record_id))
 
-    def forget_blobs(self, before_ms: int, limit: int, now_ms: int) -> int:
-        """Judge and fold that unused blobs are forgotten; return how many."""
-        entries = judge_space.judge_forget(self._index, before_ms, limit, now_ms)
+    def forget_blobs(self, before_ms: int, limit: int, now_ms: int) -> tuple[int, list[str]]:
+        """Judge and fold that unused blobs are forgotten; return how many, and what is wrong with rows that were left out."""
+        entries, left_out = judge_space.judge_forget(self._index, before_ms, limit, now_ms)
         self._record_all(entries)
-        return sum(len(entry.blobs) for entry in entries if isinstance(entry, BlobsForgotten))
+        return sum(len(entry.blobs) for entry in entries if isinstance(entry, BlobsForgotten)), left_out
 
     def move_blobs(self, relocations: Sequence[Relocation]) -> list[bool]:
         """Judge and fold relocations; return for each whether the blob now lies at its new place."""
@@ -156,11 +156,18 @@ class Requests:
         self._record_all(entries)
         return moved
 
-    def retire_segments(self, segment_ids: Sequence[int]) -> list[SegmentId]:
-        """Judge and fold the retirement of segments; return those whose files may go once this batch is written."""
-        entries = judge_space.judge_retire(self._index, segment_ids)
+    def retire_segments(self, segment_ids: Sequence[int]) -> tuple[list[SegmentId], list[str]]:
+        """Judge and fold the retirement of segments; return those whose files may go once this batch is written, and what is wrong with
+        rows because of which one stays."""
+        entries: list[Entry] = []
+        left_out = []
+        for segment_id in segment_ids:
+            try:
+                entries += judge_space.judge_retire(self._index, [segment_id])
+            except DamagedRow as error:
+                left_out.append(error.detail)
         self._record_all(entries)
-        return [entry.segment_id for entry in entries if isinstance(entry, SegmentRetired)]
+        return [entry.segment_id for entry in entries if isinstance(entry, SegmentRetired)], left_out
 
     def segments_removed(self, segment_ids: Sequence[int]) -> int:
         """Fold that retired segments' files are gone; return the last LSN."""

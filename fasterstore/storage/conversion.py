@@ -7,8 +7,8 @@ Blocking; for a native thread. Small records are converted whole (`sealed_record
 from fasterstore.keyring import Keyring
 from fasterstore.model import BlobLocation, BlobRow
 from fasterstore.storage.disk import Buffer, Disk
-from fasterstore.storage.record import CHUNK_BYTES, HEADER_BYTES, check_header, record_bytes, table_bytes, verify_chunk, verify_table
-from fasterstore.storage.relocation import WINDOW_BYTES, Target, read
+from fasterstore.storage.record import HEADER_BYTES, record_bytes
+from fasterstore.storage.relocation import LargeSource, Target
 from fasterstore.storage.sealed_record import Reencoder, is_sealed, stored_bytes
 
 
@@ -27,31 +27,16 @@ class LargeConversion:
 
     def __init__(self, disk: Disk, source_fd: int, row: BlobRow, target: Target, keyring: Keyring) -> None:
         self._disk = disk
-        self._source_fd = source_fd
+        self._source = LargeSource(disk, source_fd, row.location)
         self._row = row
         self._target = target
         self._new = Reencoder(row.location.plaintext_bytes, keyring)
-        self._table = b""
-        self._done = 0
         self._written = 0
 
     def step(self) -> bool:
         """Convert the next window; return whether there is more. Raises DamagedRecord, OSError (but not a bad medium of a read)."""
-        place, start = self._row.location, self._row.location.offset
-        if not self._done:
-            header = check_header(read(self._disk, self._source_fd, HEADER_BYTES, start), place)
-            after = start + HEADER_BYTES + place.stored_bytes
-            self._table = read(self._disk, self._source_fd, table_bytes(place.stored_bytes), after)
-            verify_table(header, self._table)
-        first = self._done
-        window = memoryview(
-            read(self._disk, self._source_fd, min(WINDOW_BYTES, place.stored_bytes - first), start + HEADER_BYTES + first)
-        )
-        for position in range(0, len(window), CHUNK_BYTES):
-            verify_chunk(self._table, (first + position) // CHUNK_BYTES, window[position : position + CHUNK_BYTES])
-        self._write(self._new.update(window))
-        self._done += len(window)
-        if self._done < place.stored_bytes:
+        self._write(self._new.update(self._source.next_window()))
+        if not self._source.is_read:
             return True
         ending = self._new.finish()
         self._write(ending.stored)

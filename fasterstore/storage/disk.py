@@ -27,6 +27,7 @@ FILE_MODE = 0o600
 IOV_MAX = os.sysconf("SC_IOV_MAX")
 _SYNC_FILE_RANGE_WRITE = 2
 _PUNCH_HOLE_KEEP_SIZE = 0x03
+_STAT_BLOCK_BYTES = 512
 _ZEROS = bytes(1 << 20)
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -110,6 +111,10 @@ class Disk(Protocol):
         ...
 
     def exists(self, path: str) -> bool: ...
+
+    def allocated_bytes(self, path: str) -> int:
+        """Bytes of blocks that the file takes: less than its length by what was punched out of it."""
+        ...
 
     def free_bytes(self, path: str) -> int:
         """Bytes that an unprivileged process may still allocate on the file system of `path`."""
@@ -259,6 +264,9 @@ class RealDisk:
 
     def exists(self, path: str) -> bool:
         return os.path.lexists(path)
+
+    def allocated_bytes(self, path: str) -> int:
+        return os.stat(path).st_blocks * _STAT_BLOCK_BYTES
 
     def free_bytes(self, path: str) -> int:
         status = os.statvfs(path)

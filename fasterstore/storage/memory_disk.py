@@ -40,6 +40,7 @@ class Op(NamedTuple):
     data: bytes = b""
 
 
+_BLOCK_BYTES = 4096
 _DATA_KINDS = frozenset({"write", "truncate", "fallocate", "punch"})
 _NAME_KINDS = frozenset({"create", "mkdir", "rename", "unlink"})
 KEEP, DROP, TEAR, ZERO = "keep", "drop", "tear", "zero"
@@ -244,6 +245,17 @@ class MemoryDisk:
     def exists(self, path: str) -> bool:
         path = posixpath.normpath(path)
         return path in self._files or path in self._folders
+
+    def allocated_bytes(self, path: str) -> int:
+        """As the ops say: a disk that comes after a crash has all that there is of its files."""
+        inode = self._inode_of(posixpath.normpath(path))
+        holes: set[int] = set()
+        for op in self.ops:
+            if op.inode == inode and op.kind == "punch":
+                holes.update(range(-(-op.offset // _BLOCK_BYTES), (op.offset + op.length) // _BLOCK_BYTES))
+            elif op.inode == inode and op.kind == "write":
+                holes.difference_update(range(op.offset // _BLOCK_BYTES, -(-(op.offset + len(op.data)) // _BLOCK_BYTES)))
+        return len(self._inodes[inode]) - len(holes) * _BLOCK_BYTES
 
     def free_bytes(self, path: str) -> int:
         self._require_folder(posixpath.normpath(path))

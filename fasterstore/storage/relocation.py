@@ -69,41 +69,63 @@ def copy_together(disk: Disk, source_fd: int, rows: list[BlobRow], target: Targe
     return copied
 
 
+class LargeSource:
+    """One large record, read and verified a window at a time so that its reader can pause between two."""
+
+    def __init__(self, disk: Disk, fd: int, place: BlobLocation) -> None:
+        self._disk = disk
+        self._fd = fd
+        self._place = place
+        self._position = 0
+        self.header = b""
+        self.table = b""
+        """Both once `next_window` was called."""
+
+    @property
+    def is_read(self) -> bool:
+        """Whether the last window was returned."""
+        return self._position == self._place.stored_bytes
+
+    def next_window(self) -> memoryview:
+        """The next stored bytes, which are those that the row means. Raises DamagedRecord, OSError (but not a bad medium)."""
+        place, start = self._place, self._place.offset + HEADER_BYTES
+        if not self.header:
+            self.header = read(self._disk, self._fd, HEADER_BYTES, place.offset)
+            header = check_header(self.header, place)
+            self.table = read(self._disk, self._fd, table_bytes(place.stored_bytes), start + place.stored_bytes)
+            verify_table(header, self.table)
+        first = self._position
+        window = memoryview(read(self._disk, self._fd, min(WINDOW_BYTES, place.stored_bytes - first), start + first))
+        for position in range(0, len(window), CHUNK_BYTES):
+            verify_chunk(self.table, (first + position) // CHUNK_BYTES, window[position : position + CHUNK_BYTES])
+        self._position += len(window)
+        return window
+
+
 class LargeCopy:
-    """One large record, copied a window at a time so that its reader can pause between two."""
+    """One large record, copied a window at a time."""
 
     def __init__(self, disk: Disk, source_fd: int, row: BlobRow, target: Target) -> None:
         self._disk = disk
-        self._source_fd = source_fd
+        self._source = LargeSource(disk, source_fd, row.location)
         self._row = row
         self._target = target
-        self._header = b""
-        self._table = b""
-        self._done = 0
+        self._written = 0
 
     def step(self) -> bool:
         """Copy the next window; return whether there is more. The header goes last, as in every record.
 
         Raises DamagedRecord, OSError (but not a bad medium of a read).
         """
-        disk, place, start = self._disk, self._row.location, self._row.location.offset
-        if not self._header:
-            self._header = read(disk, self._source_fd, HEADER_BYTES, start)
-            header = check_header(self._header, place)
-            self._table = read(disk, self._source_fd, table_bytes(place.stored_bytes), start + HEADER_BYTES + place.stored_bytes)
-            verify_table(header, self._table)
-        first = self._done
-        window = read(disk, self._source_fd, min(WINDOW_BYTES, place.stored_bytes - first), start + HEADER_BYTES + first)
-        view = memoryview(window)
-        for position in range(0, len(window), CHUNK_BYTES):
-            verify_chunk(self._table, (first + position) // CHUNK_BYTES, view[position : position + CHUNK_BYTES])
-        disk.pwrite(self._target.fd, window, self._target.offset + HEADER_BYTES + first)
-        disk.start_writeback(self._target.fd, self._target.offset + HEADER_BYTES + first, len(window))
-        self._done += len(window)
-        if self._done < place.stored_bytes:
+        window = self._source.next_window()
+        position = self._target.offset + HEADER_BYTES + self._written
+        self._disk.pwrite(self._target.fd, window, position)
+        self._disk.start_writeback(self._target.fd, position, len(window))
+        self._written += len(window)
+        if not self._source.is_read:
             return True
-        disk.pwrite(self._target.fd, self._table, self._target.offset + HEADER_BYTES + place.stored_bytes)
-        disk.pwrite(self._target.fd, self._header, self._target.offset)
+        self._disk.pwrite(self._target.fd, self._source.table, position + len(window))
+        self._disk.pwrite(self._target.fd, self._source.header, self._target.offset)
         return False
 
     @property

@@ -15,9 +15,10 @@ from fasterstore.metadata.index import IndexView
 from fasterstore.model import DeleteIntent
 from fasterstore.storage import record
 from fasterstore.storage.segment import segment_name
+from tests.actors.test_segment_writer import finish, reserve
 from tests.faults.memory import SharedMemoryDisk
 from tests.probe.eventually import eventually
-from tests.storage_node import Node, audit
+from tests.storage_node import Node, audit, change, rows
 
 TARGET = 64 * 1024
 PLAN = CompactionPlan(interval_secs=0, read_grace_secs=0, disk_share=1.0, min_free_bytes=0, segment_target_bytes=TARGET)
@@ -258,3 +259,56 @@ def test_a_defect_in_a_round_ends_that_round_and_not_all_later_ones(make_node):
     status = compact(node)
     assert status["last_round"]["error"] == ""
     assert files(node) == []
+
+
+def test_damaged_rows_keep_no_round_from_doing_the_rest_and_are_counted(make_node):
+    node = make_node()
+    bodies = fill(node, 200)
+    delete(node, bodies, sorted(bodies)[::2] + sorted(bodies)[1:100:2])
+    view = view_of(node)
+    kept = view.locate("b", sorted(bodies)[0]).blob  # one that is still named
+    view.close()
+    unused = rows(node.index_path, "SELECT number FROM blobs WHERE unused_ms IS NOT NULL ORDER BY unused_ms")[0][0]
+    before = len(files(node))
+    for number in (unused, kept.number):
+        change(node.index_path, "UPDATE blobs SET value = zeroblob(8) WHERE number = ?", (number,))
+    status = compact(node)
+    assert not node.fatals
+    assert status["forgotten_blobs"] == 149
+    assert status["moved_blobs"] > 0
+    assert len(files(node)) < before / 2 + 2
+    assert (status["left_out"], str(unused) in status["last_round"]["error"]) == (2, True)
+    present = {name for name in files(node)}
+    assert segment_name(kept.location.segment_id) in present, "its bytes may be what a repair of the row names"
+    del bodies[sorted(bodies)[0]]
+    view = view_of(node)
+    for key, body in bodies.items():
+        place = view.locate("b", key).blob.location
+        data = node.disk.contents(f"{node.datadir.segments_dir}/{segment_name(place.segment_id)}")
+        assert record.verify_record(data[place.offset : place.offset + record.record_bytes(place.stored_bytes)], place) == body
+    view.close()
+
+
+@pytest.mark.parametrize("is_punched", [True, False])
+def test_what_the_log_gave_back_and_the_disk_did_not_is_given_back_by_a_rewriting(make_node, is_punched):
+    node = make_node(PLAN._replace(segment_target_bytes=1 << 20), segment_target_bytes=1 << 20)
+    body = random.Random(2).randbytes(300_000)
+    kept = reserve(node, len(body))
+    assert type(node.writer.ask(finish(node, kept, b"kept", body))) is m.Stored
+    while (aborted := reserve(node, len(body))).segment_id != kept.segment_id:
+        pass  # of another lane: it stays open
+    if not is_punched:
+        node.fail_next("punch", errno.EIO)
+    node.writer.tell(m.AbortExtent(aborted.extent, aborted.epoch))
+    while is_punched != any(op.kind == "punch" for op in node.disk.ops) or "punch" in node.disk._faults:
+        sleep(0.001)
+    node.settle()
+    view = view_of(node)
+    assert [row.punched_bytes > 0 for row in view.segments() if row.segment_id == kept.segment_id] == [True]
+    view.close()
+    node.stop()  # which gives back what was allocated ahead
+    node.start()
+    status = compact(node)
+    assert (status["moved_blobs"], status["unpunched_bytes"]) == (0 if is_punched else 1, 0)
+    assert (segment_name(kept.segment_id) in files(node)) == is_punched
+    check(node, {b"kept": body})

@@ -10,7 +10,7 @@ from fasterstore.storage.memory_disk import MemoryDisk
 _make_lock = get_original("threading", "RLock")
 _CALLS = (
     "open", "close", "pwrite", "pwritev", "pread", "fdatasync", "fsync", "size", "link_count", "truncate", "fallocate", "punch",
-    "start_writeback", "rename", "unlink", "fsync_dir", "mkdir", "listdir", "exists", "free_bytes", "mark",
+    "start_writeback", "rename", "unlink", "fsync_dir", "mkdir", "listdir", "exists", "allocated_bytes", "free_bytes", "mark",
 )  # fmt: skip
 
 

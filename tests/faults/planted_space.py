@@ -75,15 +75,16 @@ SPACE_BUGS: tuple[Bug, ...] = (
 @contextmanager
 def blobs_that_are_used_again_are_forgotten() -> Iterator[DiskClass]:
     """The row by which unused blobs are found is left as it was, and the judge believes it."""
-    unused = IndexWriter.unused_blobs
 
     def change(self: IndexWriter, row: BlobRow) -> None:
         self._execute("UPDATE blobs SET value = ? WHERE number = ?", (schema.pack_blob(row), row.number))
         if not row.refs:
             self._execute("UPDATE blobs SET unused_ms = ? WHERE number = ?", (row.zero_since_ms, row.number))
 
-    def believed(self: IndexWriter, before_ms: int, limit: int) -> list[BlobRow]:
-        return [row._replace(refs=0, zero_since_ms=before_ms) for row in unused(self, before_ms, limit)]
+    def believed(self: IndexWriter, before_ms: int, limit: int) -> tuple[list[BlobRow], list[str]]:
+        statement = "SELECT number, prefix, segment, value FROM blobs WHERE unused_ms <= ? ORDER BY unused_ms LIMIT ?"
+        rows = [schema.unpack_blob(*row) for row in self._execute(statement, (before_ms, limit)).fetchall()]
+        return [row._replace(refs=0, zero_since_ms=before_ms) for row in rows], []
 
     with patch.object(IndexWriter, "change_blob", change), patch.object(IndexWriter, "unused_blobs", believed):
         yield SharedMemoryDisk

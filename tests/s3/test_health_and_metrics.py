@@ -3,11 +3,15 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
 import requests
 
+from tests.node import node_environment
+from tests.probe.eventually import eventually
 from tests.raw_connection import RawConnection, request_bytes
 from tests.refusal import assert_refused
 
@@ -169,3 +173,17 @@ def test_the_json_log_is_one_object_a_line(start_node):
     lines = [json.loads(line) for line in node.log().splitlines()]
     assert lines
     assert all({"level", "message"} <= line.keys() for line in lines)
+
+
+def test_readyz_says_what_snapshots_hold_while_space_is_short(start_node):
+    node = start_node()
+    verb = [sys.executable, "-m", "fasterstore", "snapshot", "monday"]
+    subprocess.run(verb, env=node_environment(node.data_dir, 1), check=True, capture_output=True, timeout=60)
+    assert requests.get(f"{node.endpoint}/readyz", timeout=10).text == "ready\n"
+    node.stop()
+    node.settings["FS_MIN_FREE_MB"] = str(1 << 24)
+    node.start()
+    eventually(lambda: "snapshots hold" in requests.get(f"{node.endpoint}/readyz", timeout=10).text, "it says so")
+    answer = requests.get(f"{node.endpoint}/readyz", timeout=10)
+    assert answer.status_code == 200
+    assert "--drop" in answer.text and "monday" not in answer.text

@@ -203,6 +203,20 @@ def test_copies_let_the_log_go_and_a_pin_keeps_what_follows_it(node):
     assert list_files(RealDisk(), node.datadir.journal_dir) == [1], "the current file is never removed"
 
 
+def test_while_space_is_short_it_is_told_what_pins_hold(tmp_path):
+    node = make_node(tmp_path / "data")
+    node.journal.ask(m.CreateBucket("b"))
+    take(node, "one")
+    assert node.snapshots.ask(DescribeSnapshots()).held_while_short_bytes == 0
+    node.stop()
+    again = make_node(tmp_path / "data", min_free_bytes=1 << 60)
+    again.snapshots.ask(RollCopies())
+    assert again.snapshots.ask(DescribeSnapshots()).held_while_short_bytes > 0
+    again.snapshots.ask(DropSnapshot("one"))
+    assert again.snapshots.ask(DescribeSnapshots()).held_while_short_bytes == 0
+    again.stop()
+
+
 # ---- restore
 
 

@@ -2,12 +2,13 @@
 
 import pytest
 
+from fasterstore.metadata import schema
 from fasterstore.metadata.entries import decode
 from fasterstore.metadata.judge_space import Relocation
 from fasterstore.metadata.space_entries import BlobsForgotten, BlobsMoved, RangePunched, SegmentRemoved, SegmentRetired
 from fasterstore.storage.record import record_bytes
 from fasterstore.storage.wal_recovery import read_from
-from tests.storage_node import audit
+from tests.storage_node import audit, change, rows
 
 SPACE = (BlobsForgotten, BlobsMoved, SegmentRetired, SegmentRemoved, RangePunched)
 
@@ -17,7 +18,7 @@ def logged(lab):
 
 
 def forget(lab, age_ms=0, limit=100):
-    return lab.now(lambda: lab.ask.forget_blobs(lab.now_ms - age_ms, limit, lab.now_ms))
+    return lab.now(lambda: lab.ask.forget_blobs(lab.now_ms - age_ms, limit, lab.now_ms))[0]
 
 
 def sealed_segment_of(lab, *bodies):
@@ -129,13 +130,13 @@ def test_a_blob_that_was_found_damaged_or_has_gone_is_not_moved(lab):
 
 def test_a_segment_is_retired_when_it_is_sealed_and_no_blob_lies_in_it(lab):
     full, open_one = sealed_segment_of(lab, b"one"), lab.segment
-    assert lab.now(lambda: lab.ask.retire_segments([full, open_one, 99])) == []
+    assert lab.now(lambda: lab.ask.retire_segments([full, open_one, 99]))[0] == []
     lab.now(lambda: lab.delete(b"k0"))
-    assert lab.now(lambda: lab.ask.retire_segments([full])) == []  # unused, and still there
+    assert lab.now(lambda: lab.ask.retire_segments([full]))[0] == []  # unused, and still there
     forget(lab)
-    assert lab.now(lambda: lab.ask.retire_segments([full, open_one, 99])) == [full]
+    assert lab.now(lambda: lab.ask.retire_segments([full, open_one, 99]))[0] == [full]
     assert lab.index.segment(full).retired
-    assert lab.now(lambda: lab.ask.retire_segments([full])) == []  # once
+    assert lab.now(lambda: lab.ask.retire_segments([full]))[0] == []  # once
 
 
 def test_a_segment_row_goes_only_after_its_retirement(lab):
@@ -161,3 +162,55 @@ def test_a_range_in_which_a_blob_lies_is_never_punched_not_even_an_unused_one(la
     assert lab.index.segment(lab.segment).punched_bytes == 4096
     forget(lab)
     assert lab.now(lambda: lab.ask.punch_range(99, 0, 4096)) == 0
+
+
+DAMAGED = "UPDATE blobs SET value = zeroblob(8) WHERE number = ?"
+
+
+def three_unused(lab):
+    """Blobs 1 to 3, the first unused for longest."""
+    for number in range(3):
+        lab.now(lambda number=number: lab.put(b"k%d" % number, b"body %d" % number))
+    for number in range(3):
+        lab.now(lambda number=number: lab.delete(b"k%d" % number))
+
+
+@pytest.mark.parametrize("limit", [1, 2, 100])
+def test_damaged_rows_are_passed_over_and_named_and_the_others_are_forgotten(lab, limit):
+    three_unused(lab)
+    change(lab.path, DAMAGED, (1,))
+    assert forget(lab, limit=limit) == min(limit, 2)
+    while forget(lab, limit=limit):
+        pass
+    count, left_out = lab.now(lambda: lab.ask.forget_blobs(lab.now_ms, limit, lab.now_ms))
+    assert (count, len(left_out)) == (0, 1)
+    assert "1" in left_out[0]
+    assert [row[0] for row in rows(lab.path, "SELECT number FROM blobs")] == [1]
+
+
+def test_a_row_that_stands_in_the_list_of_the_unused_and_says_otherwise_is_never_forgotten(lab):
+    three_unused(lab)
+    row = lab.index.blob(2)
+    change(lab.path, "UPDATE blobs SET value = ? WHERE number = 2", (schema.pack_blob(row._replace(refs=1)),))
+    change(lab.path, "UPDATE blobs SET value = ? WHERE number = 3", (schema.pack_blob(lab.index.blob(3)._replace(zero_since_ms=1 << 45)),))
+    assert forget(lab) == 1
+    assert forget(lab) == 0
+    assert [row[0] for row in rows(lab.path, "SELECT number FROM blobs")] == [2, 3]
+
+
+def test_a_segment_in_which_a_damaged_row_lies_stays_and_another_is_retired(lab):
+    first = sealed_segment_of(lab, b"one")
+    second = sealed_segment_of(lab, b"two")
+    lab.now(lambda: lab.delete(b"k0"))  # the second one's object took the place of the first one's
+    change(lab.path, DAMAGED, (1,))
+    forget(lab)
+    retired, left_out = lab.now(lambda: lab.ask.retire_segments([first, second]))
+    assert (retired, len(left_out)) == ([second], 1)
+    assert not lab.index.segment(first).retired
+
+
+def test_a_blob_whose_row_is_damaged_is_not_moved_and_the_others_are(lab):
+    sealed_segment_of(lab, b"one", b"two")
+    items = [relocation(lab, 1), relocation(lab, 2)]
+    change(lab.path, DAMAGED, (1,))
+    assert lab.now(lambda: lab.ask.move_blobs(items)) == [False, True]

@@ -186,4 +186,7 @@ def test_a_punched_range_reads_zeros_and_the_file_stays_as_long(make, tmp_path):
     assert disk.punch(fd, 4096, 8192)
     assert disk.pread(fd, 20_480, 0) == b"x" * 4096 + bytes(8192) + b"x" * 8192
     assert disk.size(fd) == 20_480
+    assert disk.allocated_bytes(path) == 20_480 - 8192
+    disk.pwrite(fd, b"y", 4096)
+    assert disk.allocated_bytes(path) == 20_480 - 4096
     disk.close(fd)

@@ -18,7 +18,7 @@ class PieceWire:
     def __init__(self, data: bytes, piece_bytes: int) -> None:
         self.data, self._piece_bytes = data, piece_bytes
 
-    def receive_body(self, view: memoryview) -> int:
+    def receive_body(self, view: memoryview, held_bytes: int = 0) -> int:
         count = min(len(view), self._piece_bytes, len(self.data))
         if not count:
             raise PeerGone

@@ -13,10 +13,12 @@ def state(answer):
 def test_a_post_pauses_resumes_or_begins_a_round(store):
     assert state(store.send("POST", "/_admin/compaction?action=pause"))["paused"]
     assert not state(store.send("POST", "/_admin/compaction?action=resume"))["paused"]
+    assert state(store.send("POST", "/_admin/compaction?pause"))["paused"], "as the scrubber takes it"
+    assert not state(store.send("POST", "/_admin/compaction?resume="))["paused"]
     assert not state(store.send("POST", "/_admin/compaction"))["paused"]
 
 
-@pytest.mark.parametrize("query", ["?action=faster", "?pause=", "?action=pause&more="])
+@pytest.mark.parametrize("query", ["?action=faster", "?faster", "?action=", "?pause=no", "?action=pause&more=", "?pause&action=resume"])
 def test_another_order_is_refused_and_nothing_is_done(store, query):
     rounds = state(store.send("GET", "/_admin/compaction"))["rounds"]
     answer = store.send("POST", f"/_admin/compaction{query}")

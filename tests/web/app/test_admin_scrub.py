@@ -23,9 +23,11 @@ def test_a_post_starts_a_round_and_the_query_pauses_or_resumes_one(store):
     assert (answer.status, state(answer)["full_speed"]) == (202, True)
     assert state(store.send("POST", "/_admin/scrub?pause="))["state"] == "paused"
     assert state(store.send("POST", "/_admin/scrub?resume="))["state"] in ("running", "idle")
+    assert state(store.send("POST", "/_admin/scrub?action=pause"))["state"] == "paused"
+    assert state(store.send("POST", "/_admin/scrub?action=resume"))["state"] in ("running", "idle")
 
 
-@pytest.mark.parametrize("query", ["?faster=", "?pause=&resume="])
+@pytest.mark.parametrize("query", ["?faster=", "?pause=&resume=", "?action=faster", "?action=pause&resume="])
 def test_another_order_is_refused(store, query):
     answer = store.send("POST", f"/_admin/scrub{query}")
     assert (answer.status, b"InvalidArgument" in answer.body) == (400, True)
