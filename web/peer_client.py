@@ -8,7 +8,7 @@ bounds a call is lack of progress, `timeout_secs` at most, and ANSWER_MAX_BYTES.
 import re
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from http import HTTPStatus
 from time import time
@@ -24,10 +24,13 @@ from urllib3.connection import HTTPConnection
 from actors.peer import PeerRefused, PeerStatus, PeerUnreachable
 from fasterstore.errors import UnsupportedFormat
 from fasterstore.internal_signing import SOURCE_PARAMETER, Call, signed_headers
+from fasterstore.replication.anti_entropy import Page
 from fasterstore.replication.blob_frames import framed_bytes
 from fasterstore.replication.change import BatchAnswer
 from fasterstore.replication.change_reading import MalformedBatch, decode_answer
+from fasterstore.replication.digest import KeyRange, MalformedDigest, RangeDigest, pack_question, unpack_answer
 from fasterstore.replication.peer_status import decode_status
+from fasterstore.replication.state_page import PAGE_HARD_MAX_BYTES, decode_page, question
 from web.peer_stream import BlobStream, innermost, read_some
 
 ANSWER_MAX_BYTES = 8 * 1024 * 1024
@@ -123,14 +126,15 @@ class PeerClient:
         """The same with tombstones and buckets."""
         return self._apply(DELETE_PATH, body, changes)
 
-    def digest(self, ranges: bytes) -> bytes:
-        """The peer's digests of the encoded ranges, encoded (`fasterstore.replication.digest`)."""
-        return self._document("POST", DIGEST_PATH, [], ranges)
+    def digest(self, ranges: Sequence[KeyRange]) -> list[RangeDigest]:
+        """The peer's digests of these ranges."""
+        answer = self._document("POST", DIGEST_PATH, [], pack_question(ranges))
+        return self._understood(unpack_answer, answer, ranges)
 
-    def snapshot_page(self, after_bucket: str, after_key: bytes, upto_bucket: str, upto_key: bytes, limit: int) -> bytes:
-        """An encoded page of at most `limit` of the peer's states behind the first place and up to the second ("" for the end)."""
-        pairs = [("after_bucket", after_bucket), ("after_key", after_key.hex()), ("upto_bucket", upto_bucket), ("upto_key", upto_key.hex())]
-        return self._document("GET", SNAPSHOT_PATH, [*pairs, ("limit", str(limit))])
+    def snapshot_page(self, asked: KeyRange, limit: int) -> Page:
+        """At most `limit` (up to PAGE_STATES) of the peer's states of a range, in order, objects without their bytes."""
+        answer = self._document("GET", SNAPSHOT_PATH, question(asked, limit), max_bytes=PAGE_HARD_MAX_BYTES)
+        return self._understood(decode_page, answer)
 
     def open_blob(self, blob_id: bytes, number: int, log_uuid: bytes, first: int, length: int) -> BlobStream:
         """The bytes `first` .. `first + length` of the blob that the log of that uuid knows by id and number. Close the stream."""
@@ -153,15 +157,17 @@ class PeerClient:
     def _understood(self, decode: Callable[..., Any], *arguments: Any) -> Any:
         try:
             return decode(*arguments)
-        except (MalformedBatch, UnsupportedFormat) as error:
+        except (MalformedBatch, MalformedDigest, UnsupportedFormat) as error:
             raise PeerRefused(f"the answer of {self.address} cannot be read: {error}") from None
 
-    def _document(self, method: str, path: str, pairs: _Pairs, body: bytes = b"", wait_secs: float | None = None) -> bytes:
-        response = self._send(method, path, pairs, body, {}, self._timeout_secs if wait_secs is None else wait_secs)
+    def _document(
+        self, method: str, path: str, pairs: _Pairs, body: bytes = b"", wait_secs: float = 0, max_bytes: int = ANSWER_MAX_BYTES
+    ) -> bytes:
+        response = self._send(method, path, pairs, body, {}, wait_secs or self._timeout_secs)
         try:
             if response.status_code != HTTPStatus.OK:
                 raise self._refusal(response)
-            return b"".join(self._pieces(response, ANSWER_MAX_BYTES))
+            return b"".join(self._pieces(response, max_bytes))
         finally:
             # A whole answer has given its connection back; the rest of any other must not be taken for the next answer.
             response.close()

@@ -13,7 +13,7 @@ from fasterstore.metadata.judge import Claim, ClaimGone, Identity, choose_blob
 from fasterstore.metadata.replication_entries import BucketJoined, ObjectRemoved, ObjectReplicated
 from fasterstore.metadata.upload_schema import map_summary
 from fasterstore.model import NO_BLOB, NO_MANIFEST, BlobNumber, ManifestNumber, PutIntent, Replica
-from fasterstore.replication.hidden_upload import hidden_token
+from fasterstore.replication.hidden_upload import becomes
 from fasterstore.replication.merge import NO_REGISTERS, bucket_exists, highest_stamp, join_registers, revive, wins
 from fasterstore.replication.received import ReceivedBucket, ReceivedObject, ReceivedRemoval
 
@@ -50,7 +50,7 @@ def judge_adopt(index: IndexWriter, who: Identity, intent: PutIntent, version: i
     _need_newer(index, intent.bucket, intent.key, replica.stamp, replica.origin)
     bucket = index.bucket(intent.bucket)
     upload = None if bucket is None else index.uploads.upload(bucket.bucket_id, intent.key, intent.upload)
-    if upload is None or upload.version != version or upload.token != hidden_token(replica.origin_log, replica.origin_manifest):
+    if upload is None or upload.version != version or not becomes(upload.token, replica.origin_log, replica.origin_manifest):
         raise UploadChanged
     listed, size_bytes = map_summary(part_map)
     if size_bytes != intent.size_bytes:
@@ -134,7 +134,7 @@ def _same_manifest(index: IndexWriter, origin_log: bytes, change: ReceivedObject
     current = None if bucket is None else index.object(bucket.bucket_id, change.key)
     if current is None or not current.manifest or (current.size_bytes, current.etag) != (change.size_bytes, change.etag):
         raise BytesMissing(f"manifest {change.manifest}")
-    if index.uploads.manifest(current.manifest).token != hidden_token(origin_log, change.manifest):
+    if not becomes(index.uploads.manifest(current.manifest).token, origin_log, change.manifest):
         raise BytesMissing(f"manifest {change.manifest}")
     return current.manifest
 

@@ -26,10 +26,11 @@ def pair(new_store):
 
 
 def both(pair, key):
-    """What clients get of the key at both nodes, apart from what names the request or the node."""
+    """What clients get of the key at both nodes, apart from what names the request or the node; the second's is a replica."""
     answers = []
     for node in (pair.a, pair.b):
         answer = node.store.send("GET", f"/box/{key}")
+        assert (answer.headers.pop("x-amz-replication-status") == "REPLICA") == (node is pair.b)
         headers = {name: value for name, value in answer.headers.items() if name not in ("x-amz-request-id", "x-amz-id-2")}
         answers.append((answer.status, headers, hashlib.sha256(answer.body).hexdigest()))
     return answers
