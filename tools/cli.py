@@ -181,10 +181,13 @@ def replication_status(environ: dict[str, str], wait_secs: float, as_json: bool)
 @replication.command("diff")
 @click.argument("peer", default="")
 @click.option("--heal", is_flag=True, help="Send and fetch what differs; the later change wins, on both sides the same.")
+@click.option("--stop", is_flag=True, help="End the comparison that is under way.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
-def replication_diff(environ: dict[str, str], peer: str, heal: bool, as_json: bool) -> None:
+def replication_diff(environ: dict[str, str], peer: str, heal: bool, stop: bool, as_json: bool) -> None:
     """Compare everything with PEER (the only one if left out), and list what differs."""
+    if stop:
+        _replication(environ, "stop_diff", peer, as_json=as_json)
     _replication(environ, "diff", peer, heal=heal, as_json=as_json)
 
 

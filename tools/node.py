@@ -25,7 +25,7 @@ from tools.banner import banner
 from tools.address_board import AddressBoard
 from tools.connection_board import ConnectionBoard
 from tools.supervisor import Child, Supervisor
-from tools.tls_check import check
+from tools.tls_check import check, check_authorities
 
 logger = logging.getLogger("fasterstore.node")
 
@@ -48,6 +48,11 @@ def main() -> int:
             print(verdict.refusal, file=sys.stderr)
             return EXIT_WRONG_SETTING
         warnings += [verdict.warning] if verdict.warning else []
+    if settings.ca_cert_path is not None and any(peer.startswith("https://") for peer in settings.replication_peers):
+        refusal = check_authorities(settings.ca_cert_path).refusal
+        if refusal:
+            print(refusal, file=sys.stderr)
+            return EXIT_WRONG_SETTING
     _configure_logs(settings, "supervisor")
     for warning in warnings:
         logger.warning(warning)

@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 import requests
 
 from fasterstore import settings
-from tools.client import Client, ResponseError
+from tools.client import HTTP_ERRORS_FROM, Client, ResponseError
 from tools.endpoint import endpoint_of
 from tools.progress_bar import ProgressBar
 from tools.replication_table import differences_table, is_in_step, peers_table, summary_of
@@ -64,7 +64,7 @@ class NodeAsked:
         where = f"{self._client.endpoint}{_PATH}"
         try:
             response = self._client.send(method, _PATH, urlencode(sorted(query.items())).replace("+", "%20"))
-            if not requests.codes.ok <= response.status_code < requests.codes.multiple_choices:
+            if response.status_code >= HTTP_ERRORS_FROM:
                 raise ResponseError(response)
             document = response.json()
             if not isinstance(document, dict):
@@ -163,6 +163,13 @@ def diff(node: NodeAsked, peer: str, *, heal: bool, as_json: bool) -> int:
         print(f"{found['peer']}: {result['error']}", file=sys.stderr)
         return EXIT_NOT_WELL
     return EXIT_NOT_WELL if result["counts"] else 0
+
+
+def stop_diff(node: NodeAsked, peer: str, *, as_json: bool) -> int:
+    """End the comparison with a peer that is under way."""
+    found = _peer_of(node.order("stop-diff", peer=peer), peer)
+    print(json.dumps(found["diff"], indent=2) if as_json else summary_of(found))
+    return 0
 
 
 def set_home(node: NodeAsked, bucket: str, home: str, *, as_json: bool) -> int:

@@ -5,6 +5,7 @@ empty. With `?bucket=NAME` it is {"bucket", "home" (node id in hex, "" without o
 POST is one order, `?action=`:
 
     resync     [peer]          send that peer everything again
+    stop-diff  [peer]          end the comparison that is under way
     diff       [peer] [heal]   compare it with this node; heal=true sends and fetches what differs, and else it is only listed
     set-home   bucket, node    conditional writes of the bucket are judged there from now on: an address, a node id in hex, or "here"
 
@@ -16,7 +17,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from actors.replication_messages import SetHome
-from actors.replicator_messages import Diff, ReplicationStatus, Resync
+from actors.replicator_messages import Diff, ReplicationStatus, Resync, StopDiff
 from fasterstore.s3.errors import S3Error
 from web.body import receive_document
 from web.bucket_home import addresses_of_nodes, home_of_bucket
@@ -25,7 +26,7 @@ from web.reply import Reply, json_reply
 from web.worker import Worker
 
 _OF_A_SIGNATURE = "x-amz-"
-_ORDERS = {"resync": {"peer"}, "diff": {"peer", "heal"}, "set-home": {"bucket", "node"}}
+_ORDERS = {"resync": {"peer"}, "stop-diff": {"peer"}, "diff": {"peer", "heal"}, "set-home": {"bucket", "node"}}
 _BOOLEANS = {"true": True, "false": False}
 
 
@@ -39,12 +40,14 @@ def replication(worker: Worker, request: Request) -> Reply:
     receive_document(request, worker.blob_key)
     action = asked.pop("action", "")
     if action not in _ORDERS or not asked.keys() <= _ORDERS[action]:
-        raise _wrong("action", action, "The action is resync, diff or set-home, with no other parameters than its own.")
+        raise _wrong("action", action, "The action is resync, diff, stop-diff or set-home, with no other parameters than its own.")
     if action == "set-home":
         return _answer(200, _set_home(worker, asked))
     peer = _peer(worker, asked.get("peer", ""))
     if action == "resync":
         worker.ask("replicator", Resync(peer))
+    elif action == "stop-diff":
+        worker.ask("replicator", StopDiff(peer))
     else:
         heal = _BOOLEANS.get(asked.get("heal", "false"))
         if heal is None:

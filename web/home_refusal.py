@@ -17,6 +17,7 @@ def not_home(board: ReplicationBoard | None, home: str) -> S3Error:
         "ServiceUnavailable",
         f"Conditional writes of this bucket are judged at its home, node {home}{' at ' if address else ''}{address}; nothing was stored. "
         "Send the request there, or have an operator move the home with `fasterstore replication set-home`.",
+        None,
         **extra,
     )
 
