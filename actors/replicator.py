@@ -207,7 +207,8 @@ class Replicator(GeventActor):
         return Done()
 
     def _status(self) -> dict[str, Any]:
-        now = self._monotonic()
+        now = self._moved_at = self._monotonic()
+        self._look_at_head()  # what came in the last moment counts too
         return {
             "node_id": self._datadir.node_id.hex(),
             "log_uuid": self._datadir.log_uuid.hex(),
