@@ -2,7 +2,8 @@
 
 import pytest
 
-from web.refusal_log import RefusalLog
+from tools.refusal_board import KINDS_MAX, RefusalBoard
+from web.refusal_log import KINDS, RefusalLog
 
 
 @pytest.fixture
@@ -30,6 +31,16 @@ def test_each_kind_has_a_line_a_minute_and_the_next_says_how_many_there_were(log
     log.refused("wrong-token", "a call of 192.0.2.2")
     assert lines(caplog)[2] == "wrong-token: a call of 192.0.2.2 (and 1000 more since the last such line)"
     assert log.counts == {"wrong-token": 1002, "foreign-source": 1000}
+
+
+def test_processes_that_share_the_times_write_one_line_between_them(clock, caplog):
+    shared = RefusalBoard().last_logged_ms
+    logs = [RefusalLog(lambda: clock[0]) for _ in range(2)]
+    for log in logs:
+        log.last_logged_ms = shared
+        log.refused("wrong-hash", "a body")
+    assert lines(caplog) == ["wrong-hash: a body"]
+    assert len(KINDS) <= KINDS_MAX
 
 
 def test_a_clock_that_is_set_back_does_not_silence_it(log, clock, caplog):
