@@ -24,7 +24,8 @@ from tools import logs
 from tools.banner import banner
 from tools.address_board import AddressBoard
 from tools.connection_board import ConnectionBoard
-from tools.refusal_board import RefusalBoard
+from tools.internal_board import InternalBoard
+
 from tools.supervisor import Child, Supervisor
 from tools.tls_check import check, check_authorities
 
@@ -84,14 +85,14 @@ def main() -> int:
     board = ConnectionBoard(slots)
     addresses = AddressBoard(slots) if settings.max_connections_per_addr else None
     peers = ReplicationBoard(settings.replication_peers) if settings.replication_peers else None
-    refusals = RefusalBoard()
+    internal = InternalBoard()
     supervisor = Supervisor(
         data_dir=datadir.path,
         workers=settings.workers,
         storage_main=_child(
-            "single" if settings.workers == 0 else "storage", settings, datadir, listener, board, addresses, peers, refusals
+            "single" if settings.workers == 0 else "storage", settings, datadir, listener, board, addresses, peers, internal
         ),
-        worker_main=_child("worker", settings, datadir, listener, board, addresses, peers, refusals),
+        worker_main=_child("worker", settings, datadir, listener, board, addresses, peers, internal),
         worker_ended=partial(_clear_slot, board, addresses),
         drain_secs=settings.request_timeout_secs,
     )
@@ -158,7 +159,7 @@ def _child(
     board: ConnectionBoard,
     addresses: AddressBoard | None,
     peers: ReplicationBoard | None,
-    refusals: RefusalBoard,
+    internal: InternalBoard,
 ) -> Callable[[Child], None]:
     """What a forked child of that role runs."""
 
@@ -178,7 +179,7 @@ def _child(
         elif role == "worker":
             from tools import worker_process
 
-            worker_process.run(settings, datadir, keyring, child, listener, board, addresses, peers, refusals)
+            worker_process.run(settings, datadir, keyring, child, listener, board, addresses, peers, internal)
         else:
             from tools import single_process
 

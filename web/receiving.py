@@ -91,7 +91,7 @@ class Receiving:
                     self._buckets.append((place, change))
                 elif isinstance(change, Tombstone):
                     self._removals.append((place, change))
-                elif _is_beaten(index, change):
+                elif is_beaten(index, change):
                     self._outcomes[place] = SUPERSEDED
                 elif isinstance(change.content, BlobContent) and change.content.inline is not None:
                     self._inline.append((place, change, change.content.inline))
@@ -184,7 +184,7 @@ class Receiving:
             return refused("InternalError")
 
 
-def _is_beaten(index: IndexView, state: ObjectState) -> bool:
+def is_beaten(index: IndexView, state: ObjectState) -> bool:
     """Does the key stand here as that, or later? A row that cannot be read beats nothing: the journal has the last word on it."""
     try:
         stands = index.replication.key_state(state.bucket, state.key)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tools.refusal_board import KINDS_MAX, RefusalBoard
+from tools.internal_board import KINDS_MAX, InternalBoard
 from web.refusal_log import KINDS, RefusalLog
 
 
@@ -34,7 +34,7 @@ def test_each_kind_has_a_line_a_minute_and_the_next_says_how_many_there_were(log
 
 
 def test_processes_that_share_the_times_write_one_line_between_them(clock, caplog):
-    shared = RefusalBoard().last_logged_ms
+    shared = InternalBoard().last_logged_ms
     logs = [RefusalLog(lambda: clock[0]) for _ in range(2)]
     for log in logs:
         log.last_logged_ms = shared
