@@ -104,10 +104,10 @@ class PeerShipping:
 
     # ---- what happens ----
 
-    def head_moved(self) -> None:
-        """More of the log is durable."""
+    def head_moved(self, moved_at: float) -> None:
+        """More of the log is durable, since that time of the monotonic clock."""
         head = self._head
-        self._do(self.machine.head_moved(head.lsn, head.stamp, head.log_bytes, self._monotonic()))
+        self._do(self.machine.head_moved(head.lsn, head.stamp, head.log_bytes, moved_at))
 
     def resync(self, reason: str) -> None:
         """Send everything anew."""
