@@ -101,3 +101,5 @@ def _write(index: IndexWriter, found: Finding, now_ms: int) -> None:
         index.add_usage(number, counted[0] - found.stored[0], counted[1] - found.stored[1])
     elif found.kind is Kind.DAMAGED_COUNT:
         index.count_damaged(counted[0] - found.stored[0])
+    elif found.kind is Kind.TOMBSTONE_COUNT:
+        index.replication.state = index.replication.state._replace(tombstones=counted[0])

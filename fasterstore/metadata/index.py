@@ -156,7 +156,8 @@ class IndexView:
         self.uploads = UploadView(self._rows)
         self.replication = ReplicationView(self._rows)
         self.scan = TableScan(self._rows)
-        self.schema_version, self._index_uuid, self._log_uuid = schema.unpack_identity(self._one("SELECT value FROM meta WHERE name = 'identity'"))
+        identity = self._one("SELECT value FROM meta WHERE name = 'identity'")
+        self.schema_version, self._index_uuid, self._log_uuid = schema.unpack_identity(identity)
         if self.schema_version not in schema.READABLE_VERSIONS:
             raise UnsupportedFormat(f"{path}: index schema {self.schema_version}; this build reads {schema.SCHEMA_VERSION}")
 

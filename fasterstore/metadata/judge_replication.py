@@ -13,7 +13,7 @@ from fasterstore.metadata.judge import Claim, ClaimGone, Identity, choose_blob
 from fasterstore.metadata.replication_entries import BucketJoined, ObjectRemoved, ObjectReplicated
 from fasterstore.metadata.upload_schema import map_summary
 from fasterstore.model import NO_BLOB, NO_MANIFEST, BlobNumber, ManifestNumber, PutIntent, Replica
-from fasterstore.replication.hidden_upload import hidden_token
+from fasterstore.replication.hidden_upload import becomes
 from fasterstore.replication.merge import NO_REGISTERS, bucket_exists, highest_stamp, join_registers, revive, wins
 from fasterstore.replication.received import ReceivedBucket, ReceivedObject, ReceivedRemoval
 
@@ -37,7 +37,7 @@ def judge_replica(index: IndexWriter, who: Identity, intent: PutIntent, claim: C
     source, blob, location = chosen
     bare = _bare(who, intent, replica, now_ms)
     entry = bare._replace(blob=blob, source=source, blob_id=claim.blob_id, location=location)
-    return [*_bucket_for(index, who, intent.bucket, now_ms), entry]
+    return [*bucket_for(index, who, intent.bucket, now_ms), entry]
 
 
 def judge_adopt(index: IndexWriter, who: Identity, intent: PutIntent, version: int, part_map: bytes, now_ms: int) -> list[Entry]:
@@ -50,7 +50,7 @@ def judge_adopt(index: IndexWriter, who: Identity, intent: PutIntent, version: i
     _need_newer(index, intent.bucket, intent.key, replica.stamp, replica.origin)
     bucket = index.bucket(intent.bucket)
     upload = None if bucket is None else index.uploads.upload(bucket.bucket_id, intent.key, intent.upload)
-    if upload is None or upload.version != version or upload.token != hidden_token(replica.origin_log, replica.origin_manifest):
+    if upload is None or upload.version != version or not becomes(upload.token, replica.origin_log, replica.origin_manifest):
         raise UploadChanged
     listed, size_bytes = map_summary(part_map)
     if size_bytes != intent.size_bytes:
@@ -83,7 +83,7 @@ def judge_received_object(index: IndexWriter, who: Identity, origin_log: bytes, 
         entry = entry._replace(source=BlobSource.CLAIMED, blob=number, blob_id=bytes(32) if row is None else row.blob_id)
     elif change.size_bytes:
         raise ImpossibleChange(f"an object of {change.size_bytes} bytes and no content")
-    return [*_bucket_for(index, who, change.bucket, now_ms), entry]
+    return [*bucket_for(index, who, change.bucket, now_ms), entry]
 
 
 def judge_received_removal(index: IndexWriter, who: Identity, change: ReceivedRemoval, now_ms: int) -> list[Entry]:
@@ -134,7 +134,7 @@ def _same_manifest(index: IndexWriter, origin_log: bytes, change: ReceivedObject
     current = None if bucket is None else index.object(bucket.bucket_id, change.key)
     if current is None or not current.manifest or (current.size_bytes, current.etag) != (change.size_bytes, change.etag):
         raise BytesMissing(f"manifest {change.manifest}")
-    if index.uploads.manifest(current.manifest).token != hidden_token(origin_log, change.manifest):
+    if not becomes(index.uploads.manifest(current.manifest).token, origin_log, change.manifest):
         raise BytesMissing(f"manifest {change.manifest}")
     return current.manifest
 
@@ -148,7 +148,7 @@ def _bare(who: Identity, intent: PutIntent, replica: Replica, now_ms: int) -> Ob
     )  # fmt: skip
 
 
-def _bucket_for(index: IndexWriter, who: Identity, bucket: str, now_ms: int) -> list[Entry]:
+def bucket_for(index: IndexWriter, who: Identity, bucket: str, now_ms: int) -> list[Entry]:
     """The entry that makes the bucket which an object needs, if there is none."""
     if index.bucket(bucket) is not None:
         return []

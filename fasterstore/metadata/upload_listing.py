@@ -1,6 +1,7 @@
-"""One page of a bucket's open uploads, hidden ones left out, rolled up by a delimiter, by key and for one key in the order in which they began.
+"""One page of a bucket's open uploads, rolled up by a delimiter, by key and for one key in the order in which they began.
 
-As `listing.py`, whose bounds hold here too: a common prefix is passed by a seek, and no more than one row past the page is read.
+Those in which a peer's objects are put together are passed over. As `listing.py`, whose bounds hold here too: a common prefix is passed by
+a seek, and no more than one row past the page is read.
 Source: S3 API page ListMultipartUploads.
 """
 

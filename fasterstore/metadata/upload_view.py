@@ -5,6 +5,7 @@ Raises as every reading of a view: VolumeSuspect if the medium cannot be read, D
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from hmac import compare_digest
 from typing import Any, NamedTuple
 
 from fasterstore.errors import DamagedRow
@@ -73,7 +74,7 @@ class UploadView:
             for row in found:
                 if row.key != key:
                     return None
-                if row.token == token:
+                if compare_digest(row.token, token):
                     return row
             after = found[-1].number
         return None
