@@ -1,4 +1,4 @@
-"""Answers that wait for a peer (FS_REPLICATION_ACK=one): each is given when one peer has the change on stable storage too, or at its deadline.
+"""Answers that wait for a peer (FS_REPLICATION_ACK=one): given when one peer has the change on stable storage too, or at the deadline.
 
 Owns the waiting envelopes and their timer. When every peer has been without something for FS_ACK_DEGRADE_SECS, answers stop waiting until
 one is back: whoever waits then is answered at once, after the local commit.

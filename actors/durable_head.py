@@ -4,7 +4,7 @@ Both actors are in one process. The journal sets the values after each batch and
 replicator gets its turn, one message is in its mailbox.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from actors import messages as m
@@ -22,8 +22,10 @@ class DurableHead:
     Every change that this node made itself and logged up to `lsn` has a stamp up to `stamp`, every later one a higher one.
     """
 
-    def __init__(self, directory: Directory, *, waits_for_ack: bool) -> None:
-        """`waits_for_ack`: FS_REPLICATION_ACK is "one"."""
+    def __init__(self, directory: Directory, peers: Sequence[str], *, waits_for_ack: bool) -> None:
+        """`peers` are their URLs; `waits_for_ack`: FS_REPLICATION_ACK is "one"."""
+        self.acked_lsns = dict.fromkeys(peers, 0)
+        """By peer: it has what the entries up to here told of; kept by the replicator, 0 until it knows."""
         self.lsn = 0
         self.stamp = 0
         self.log_bytes = 0
@@ -42,6 +44,10 @@ class DurableHead:
         if not self._told:
             replicator = self._directory.find(REPLICATOR)
             self._told = replicator is not None and tell(replicator, DurableMoved())
+
+    def wanted_after(self) -> list[int]:
+        """For whoever shortens the log: the entries above each of these are wanted."""
+        return list(self.acked_lsns.values())
 
     def seen(self) -> None:
         """For the replicator, before it reads the values."""
@@ -64,7 +70,7 @@ _FOR_PEERS = frozenset({
 })  # fmt: skip
 """Requests whose changes peers are told of. Not what came from a peer: two nodes that wait for each other would wait for ever."""
 _BY_MESSAGE: dict[type, Callable[[Any, Any], bool]] = {
-    m.CommitPut: lambda message, _answer: message.intent.replica is None and not message.intent.upload,
+    m.CommitPut: lambda message, _answer: message.intent.replica is None and not (message.intent.upload or message.intent.repairs),
     m.DeleteObject: lambda _message, answer: answer.lsn > 0,
 }
 

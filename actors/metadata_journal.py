@@ -13,6 +13,7 @@ from actors import messages as m
 from actors import snapshot_messages as snapshot
 from actors import space_messages as space
 from actors.directory import Directory
+from actors.durable_head import DurableHead
 from actors.journal_replication import ReplicationJudges
 from actors.journal_retirement import LogRetirement
 from actors.journal_space import SpaceJudges
@@ -63,6 +64,7 @@ class MetadataJournal(GeventActor):
         read_grace_secs: float = 600,
         observe: Observe | None = None,
         index_damaged: Callable[[str], None] = lambda reason: None,
+        durable: DurableHead | None = None,
     ) -> None:
         super().__init__()
         self._journal = journal
@@ -79,6 +81,7 @@ class MetadataJournal(GeventActor):
         self._checkpointed_lsn = journal.head_lsn
         self._observe = observe
         self._index_damaged = index_damaged
+        self._durable = durable
         self._unlogged: list[m.SegmentOpened | m.SegmentSealed] = []
         """Told when there was no room to log it; first in the next batch, since commits rest on it."""
         self._unlogged_why = m.Refused("StorageFull")
@@ -209,6 +212,8 @@ class MetadataJournal(GeventActor):
         try:
             self._thread.run(self._journal.write)
             written = True
+            if self._durable is not None:
+                self._durable.moved(self._journal.head_lsn, self._journal.index.state.last_stamp, self._journal.batch_bytes)
         except StorageFull as error:
             self._journal.abandon()
             self._refuse_all(envelopes, m.Refused(error.name, error.detail))
@@ -228,6 +233,9 @@ class MetadataJournal(GeventActor):
         if type(envelope.message) in (m.Tick, m.ReleaseParts):
             if answer is True:
                 self._sweep_on()
+        elif type(envelope.message) is m.BlobFoundDamaged:
+            if answer is True and (repairer := self._directory.find("repairer")) is not None:
+                tell(repairer, m.RepairBlob(envelope.message.blob))
         elif type(envelope.message) is space.PunchRange:
             if type(answer) is space.RangeGivenBack:
                 tell(self._directory.get("segment-writer"), answer)
@@ -236,7 +244,8 @@ class MetadataJournal(GeventActor):
         elif isinstance(answer, ClaimGone):
             envelope.forward(self._directory.get("segment-writer"), envelope.message.resend._replace(must_append=True))
         else:
-            envelope.reply(answer)
+            if self._durable is None or not self._durable.hold(envelope, answer):
+                envelope.reply(answer)
             if type(envelope.message) is m.CommitPut:
                 self._give_back_unnamed(envelope.message, answer)
 
@@ -372,9 +381,11 @@ class MetadataJournal(GeventActor):
     def _lease_segment_ids(self, message: m.LeaseSegmentIds, _now_ms: int) -> m.SegmentIdsLeased:
         return m.SegmentIdsLeased(*self._requests.lease_segment_ids(message.id_count))
 
-    def _blob_found_damaged(self, message: m.BlobFoundDamaged, _now_ms: int) -> None:
-        if self._requests.mark_damaged(*message):
+    def _blob_found_damaged(self, message: m.BlobFoundDamaged, _now_ms: int) -> bool:
+        marked = self._requests.mark_damaged(*message) > 0
+        if marked:
             logger.error("blob %d failed verification; it is kept, and no longer used for new objects", message.blob)
+        return marked
 
     def _set_read_grace(self, message: space.SetReadGrace, _now_ms: int) -> None:
         self._read_grace_ms = message.grace_ms

@@ -4,9 +4,12 @@ Every call blocks the calling greenlet only, several may be under way at once, a
 `PeerUnreachable`. Nothing is tried again inside: the replicator decides when.
 """
 
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
+from fasterstore.replication.anti_entropy import Page
 from fasterstore.replication.change import BatchAnswer
+from fasterstore.replication.digest import KeyRange, RangeDigest
 
 
 class PeerUnreachable(Exception):
@@ -46,11 +49,11 @@ class PeerClient(Protocol):
     def send_deletes(self, body: bytes, changes: int) -> BatchAnswer:
         """POST /_internal/replicate/delete: the same with tombstones and buckets."""
 
-    def digest(self, ranges: Any) -> Any:
-        """POST /_internal/replicate/digest: the peer's digests of these ranges (`replication/digest.py`)."""
+    def digest(self, ranges: Sequence[KeyRange]) -> list[RangeDigest]:
+        """POST /_internal/replicate/digest: the peer's digests of these ranges."""
 
-    def snapshot_page(self, after_bucket: str, after_key: bytes, upto_bucket: str, upto_key: bytes, limit: int) -> Any:
-        """GET /_internal/replicate/snapshot: an encoded page of the peer's states in order, without bytes."""
+    def snapshot_page(self, asked: KeyRange, limit: int) -> Page:
+        """GET /_internal/replicate/snapshot: at most `limit` of the peer's states of a range, in order, without bytes."""
 
     def close(self) -> None:
         """End what is under way and let go of connections."""

@@ -6,7 +6,7 @@ never waits, so nothing else needs to be in order. Reading is done in the native
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from actors.durable_head import DurableHead
 from actors.native_thread import NativeThread
@@ -18,6 +18,7 @@ from fasterstore.replication.change import BatchAnswer, OutcomeKind
 from fasterstore.replication.cursor import Address
 from fasterstore.replication.cursor_file import CursorFile
 from fasterstore.replication.outgoing import Outgoing
+from fasterstore.replication.own_states import OwnStates
 from fasterstore.replication.shipment import Ready, Shipment
 from fasterstore.replication.shipping import Shipping
 from fasterstore.replication.work import Action, Meet, Read, Save, Work
@@ -30,18 +31,22 @@ LOG_SECS = 60.0
 """Trouble with a peer is logged no more often."""
 
 
-class PeerShipping:
-    """See the module. `acked()` is called whenever the peer has more than before, or its state is another.
+class Readers(NamedTuple):
+    """What the native thread reads through."""
 
-    `horizon_stamp()` is the highest stamp of a tombstone that this node has let go; blocking.
-    """
+    outgoing: Outgoing
+    own: OwnStates
+
+
+class PeerShipping:
+    """See the module. `acked()` is called whenever the peer has more than before, or its state is another."""
 
     def __init__(
         self,
         client: PeerClient,
         machine: Shipping,
         head: DurableHead,
-        outgoing: Outgoing,
+        readers: Readers,
         thread: NativeThread,
         file: CursorFile,
         board: ReplicationBoard,
@@ -53,7 +58,8 @@ class PeerShipping:
         self.client = client
         self.machine = machine
         self._head = head
-        self._outgoing = outgoing
+        self._outgoing = readers.outgoing
+        self._own = readers.own
         self._thread = thread
         self._file = file
         self._board = board
@@ -63,6 +69,8 @@ class PeerShipping:
         self.degraded = False
         """Writes are answered without this peer; set by whoever decides that."""
         self.last_error = ""
+        self.scan_total = 0
+        """How much there was to send when the last resync began."""
         self._greenlets: set[Any] = set()
         self._timer: Any = None
         self._timer_at = 0.0
@@ -96,10 +104,10 @@ class PeerShipping:
 
     # ---- what happens ----
 
-    def head_moved(self) -> None:
-        """More of the log is durable."""
+    def head_moved(self, moved_at: float) -> None:
+        """More of the log is durable, since that time of the monotonic clock."""
         head = self._head
-        self._do(self.machine.head_moved(head.lsn, head.stamp, head.log_bytes, self._monotonic()))
+        self._do(self.machine.head_moved(head.lsn, head.stamp, head.log_bytes, moved_at))
 
     def resync(self, reason: str) -> None:
         """Send everything anew."""
@@ -113,6 +121,7 @@ class PeerShipping:
     def show(self) -> None:
         """Put on the board how it stands."""
         machine = self.machine
+        self._head.acked_lsns[self.client.address] = machine.acked_lsn
         lag = machine.lag(self._monotonic())
         since_ms = self._now_ms() - round(lag.secs * 1000) if lag.entries or machine.scan_reason else 0
         self._board.write(
@@ -158,6 +167,8 @@ class PeerShipping:
     def _meet(self) -> None:
         try:
             horizon_stamp = self._thread.run(self._outgoing.horizon_stamp)
+            if self.machine.scan_reason or not self.machine.peer_log:
+                self.scan_total = self._thread.run(self._own.objects)
             status = self.client.status()
         except (PeerUnreachable, PeerRefused, StoreError, OSError) as error:
             refusing = isinstance(error, PeerRefused)

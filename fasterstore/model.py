@@ -207,6 +207,7 @@ class PutIntent(NamedTuple):
     the object that is so many bytes long now. `size_bytes` is what clients see of the body; what is stored of it is `overhead_bytes`
     longer: 0, unless it is sealed under a customer's key. Such a body is like no other, and dedup does not look for one.
     With `replica` it is a peer's change: no condition holds it back, a later state of the key does (refused as Superseded).
+    With `repairs` the bytes are those of that damaged blob and nothing is named: bucket and key are empty.
     """
 
     bucket: str
@@ -226,6 +227,7 @@ class PutIntent(NamedTuple):
     append_at: int = -1
     overhead_bytes: int = 0
     replica: Replica | None = None
+    repairs: BlobNumber = NO_BLOB
 
 
 class UploadIntent(NamedTuple):

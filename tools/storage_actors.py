@@ -12,6 +12,7 @@ from typing import Any
 from actors.compaction_state import CompactionState
 from actors.compactor import CompactionPlan, Compactor
 from actors.directory import Directory
+from actors.durable_head import DurableHead
 from actors.metadata_journal import MetadataJournal, Observe
 from actors.segment_writer import SegmentWriter
 from actors.snapshot_state import SnapshotState
@@ -43,11 +44,16 @@ def compaction_plan(settings: Settings) -> CompactionPlan:
     )
 
 
+def journal_rules(settings: Settings) -> Rules:
+    """What the settings say of how changes are judged."""
+    return Rules(max_clock_skew_ms=settings.max_clock_skew_secs * 1000, conditions_anywhere=settings.conditional == "local")
+
+
 class StorageActors:
     """See the module. `fatal(reason, suspect)` ends the process; `observe` counts journal batches.
 
     Without `compaction` no space is given back. Without `snapshots` no copy of the index is kept and the log is never shortened;
-    `copy_worker` makes what folds and checks copies.
+    `copy_worker` makes what folds and checks copies. With `durable` the journal tells of what has become durable (`start_replicator`).
     """
 
     def __init__(
@@ -72,7 +78,9 @@ class StorageActors:
         copy_worker: Callable[[Places], CopyWorker] | None = None,
         rules: Rules = DEFAULT_RULES,
         tombstone_ttl_secs: float = 30 * 86400,
+        durable: DurableHead | None = None,
     ) -> None:
+        self._durable = durable
         self._rules = rules
         self._tombstone_ttl_secs = tombstone_ttl_secs
         self._snapshots = snapshots
@@ -119,6 +127,8 @@ class StorageActors:
         journal, lease = start.journal, start.lease
         self.torn_bytes, self.rebuilt = start.torn_bytes, start.rebuilt
         self.epoch, self.index_uuid = journal.epoch, journal.index_uuid
+        if self._durable is not None:
+            self._durable.begin(journal.head_lsn, journal.index.state.last_stamp)
         appender = SegmentAppender(
             disk,
             datadir.segments_dir,
@@ -142,6 +152,7 @@ class StorageActors:
                 read_grace_secs=self._read_grace_secs,
                 observe=self._observe,
                 index_damaged=partial(mark_index_damaged, disk, datadir),
+                durable=self._durable,
             ),
             MetadataJournal.name,
         )
@@ -187,6 +198,7 @@ class StorageActors:
             self.snapshot_state,
             now_ms=self._now_ms,
             monotonic=self._monotonic,
+            cursors=tuple if self._durable is None else self._durable.wanted_after,
         )
         self._start_actor(ref, Snapshots.name)
 

@@ -22,6 +22,7 @@ from web import (
     admin,
     admin_compaction,
     admin_policy,
+    admin_replication,
     admin_scrub,
     bucket,
     bucket_encryption,
@@ -105,6 +106,7 @@ class StoreApp(bottle.Bottle):
         self.route("/metrics", "GET", exposition.exposition, access="metrics")
         self.route("/_admin/actors", "GET", admin.actors, access="admin")
         self.route("/_admin/compaction", "ANY", admin_compaction.compaction, access="admin")
+        self.route("/_admin/replication", "ANY", admin_replication.replication, access="admin")
         self.route("/_admin/scrub", "ANY", admin_scrub.scrub, access="admin")
         self.route("/_admin/policy/<:re:[^/]+>", "ANY", admin_policy.admin_policy, access="admin")
         self.route(f"/_admin{BELOW}", "ANY", admin.unknown, access="admin")

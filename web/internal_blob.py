@@ -1,10 +1,11 @@
 """GET /_internal/blob/<hash>: the bytes of one record, as another node pulls them.
 
 With `log` (hex) and `number` the blob is the one that log knows under that number: a blob of this node's own log must also have that
-hash as its id; one of another log, as a peer asks for that lost its own copy, is looked up among what is known of peers' numbers. The
-answer is framed (`fasterstore.replication.blob_frames`), 206, and the range must lie within the blob. Without them, for an operator, it is
-the bytes of any blob with that id, as they are. What a customer's key seals stays sealed: the record travels as it lies here, without this
-node's own encryption. Never cached: a resync must not push out what clients read.
+hash as its id (zeros where the caller lost its copy, and knows no more than the number); one of another log, as a peer asks for that
+lost its own copy, is looked up among what is known of peers' numbers. The answer is framed (`fasterstore.replication.blob_frames`), 206,
+and the range must lie within the blob. Without them, for an operator, it is the bytes of any blob with that id, as they are. What a
+customer's key seals stays sealed: the record travels as it lies here, without this node's own encryption. Never cached: a resync must
+not push out what clients read.
 """
 
 import logging
@@ -18,7 +19,7 @@ from actors.messages import BlobFoundDamaged
 from fasterstore.errors import DamagedRecord
 from fasterstore.metadata.index import IndexView
 from fasterstore.metadata.upload_view import PlacedBlob
-from fasterstore.replication.blob_frames import FRAME_BYTES, framed_bytes
+from fasterstore.replication.blob_frames import FRAME_BYTES, UNKNOWN_BLOB_ID, framed_bytes
 from fasterstore.s3.errors import S3Error, from_store
 from fasterstore.s3.ranges import content_range, parse_range
 from web.context import Request
@@ -81,7 +82,7 @@ def _find(index: IndexView, request: Request, blob_id: bytes, by_number: bool) -
         known = index.replication.local_blob(log_uuid, number)
         return None if known is None else index.uploads.blob(known)
     found = index.uploads.blob(number)
-    return found if found is not None and found.blob.blob_id == blob_id else None
+    return found if found is not None and blob_id in (found.blob.blob_id, UNKNOWN_BLOB_ID) else None
 
 
 def _hex(pattern: re.Pattern[str], text: str, name: str) -> bytes:

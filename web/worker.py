@@ -18,10 +18,12 @@ from fasterstore.cache import BlobCache
 from fasterstore.keyring import Keyring
 from fasterstore.metadata.index import IndexView
 from fasterstore.model import BlobNumber
+from fasterstore.replication.board import ReplicationBoard
 from fasterstore.s3.errors import S3Error, from_store
 from fasterstore.settings import Settings
 from fasterstore.storage.disk import Disk
 from fasterstore.storage.open_segments import OpenSegments
+from web.home_refusal import not_home
 from web.metrics import Metrics
 from web.peers import Peers
 from web.pulls import Pulls
@@ -56,16 +58,15 @@ class Worker:
     """One web worker, as its requests see it.
 
     `number` is the worker's incarnation, as told to ReserveExtent. `now_ms` gives Unix milliseconds. `link_state` is read by /readyz.
-    `node_id` is the node's 16 bytes. `host_id` goes into `x-amz-id-2` and error documents and names the node. `read_only` is "" or the
-    reason why writes are refused.
+    `host_id` goes into `x-amz-id-2` and error documents and names the node. `read_only` is "" or the reason why writes are refused.
     `keyring` opens and seals records; by default all are plain. `access_log`: one line per request at INFO. `certificate` is None where
-    HTTP is spoken in the clear.
+    HTTP is spoken in the clear. `node_id` is this node's, 16 bytes; `replication` says how it stands with its peers, None without any.
     """
 
     __slots__ = (
         "access_log", "blob_key", "cache", "cache_ref", "certificate", "directory", "disk", "heard", "host_id", "index", "keyring",
-        "link_state", "metrics", "node_id", "now_ms", "number", "peers", "pulls", "rate_limit", "read_only", "refusals", "segments",
-        "segments_dir", "settings", "streamed_uploads", "told_of_plain_keys",
+        "link_state", "metrics", "node_id", "now_ms", "number", "peers", "pulls", "rate_limit", "read_only", "refusals", "replication",
+        "segments", "segments_dir", "settings", "streamed_uploads", "told_of_plain_keys",
     )  # fmt: skip
 
     def __init__(
@@ -106,6 +107,7 @@ class Worker:
         self.heard: dict[str, int] = {}
         """By the uuid (hex) of a peer's log: the highest LSN that a batch told this process of."""
         self.index: IndexView | None = None
+        self.replication: ReplicationBoard | None = None
         self.read_only = ""
         self.certificate: ServedCertificate | None = None
         self.streamed_uploads = 0
@@ -165,9 +167,10 @@ class Worker:
             logger.error("%s answered %s with %r", actor, type(message).__name__, error)
         return _NO_ANSWER
 
-    @staticmethod
-    def refusal_of(refused: Refused) -> S3Error:
+    def refusal_of(self, refused: Refused) -> S3Error:
         """What a client is told of a storage actor's refusal."""
+        if refused.error == "NotHome":
+            return not_home(self.replication, refused.detail)
         return from_store(refused.error, refused.detail)
 
     def tell(self, actor: str, message: Any) -> None:

@@ -43,7 +43,7 @@ from fasterstore.metadata.replication_entries import (
     PeerBlobsLearned,
     TombstonesExpired,
 )
-from fasterstore.metadata.space_entries import BlobsForgotten, BlobsMoved, SegmentRemoved, SegmentRetired
+from fasterstore.metadata.space_entries import BlobRepaired, BlobsForgotten, BlobsMoved, SegmentRemoved, SegmentRetired
 from fasterstore.storage.disk import Disk
 from fasterstore.storage.wal_recovery import read_from
 
@@ -132,6 +132,10 @@ def _subjects(view: IndexView, lsn: int, entry: Entry) -> Iterator[Subject]:
             for move in entry.moves:
                 yield "blob", move.blob
                 yield "segment", move.location.segment_id
+        case BlobRepaired():
+            yield "damaged", 0
+            yield "blob", entry.blob
+            yield "segment", entry.location.segment_id
         case SegmentRetired() | SegmentRemoved():
             yield "segment", entry.segment_id
 

@@ -33,6 +33,7 @@ from fasterstore.metadata.replication_entries import (
     restore_replication,
 )
 from fasterstore.metadata.space_entries import (
+    BlobRepaired,
     BlobsForgotten,
     BlobsMoved,
     RangePunched,
@@ -80,6 +81,7 @@ class Kind(IntEnum):
     PEERS_CHANGED = 29
     TOMBSTONES_EXPIRED = 30
     PEER_BLOBS_LEARNED = 31
+    BLOB_REPAIRED = 32
 
 
 class EpochStarted(NamedTuple):
@@ -339,6 +341,7 @@ _LOCAL = {
     PartsReleased: Kind.PARTS_RELEASED,
     BlobsForgotten: Kind.BLOBS_FORGOTTEN,
     BlobsMoved: Kind.BLOBS_MOVED,
+    BlobRepaired: Kind.BLOB_REPAIRED,
     SegmentRetired: Kind.SEGMENT_RETIRED,
     SegmentRemoved: Kind.SEGMENT_REMOVED,
     RangePunched: Kind.RANGE_PUNCHED,
@@ -408,7 +411,7 @@ def _decoded(data: bytes) -> Entry:
             entry = entry._replace(slices=tuple(Slice(*piece) for piece in entry.slices))
     elif kind == Kind.PARTS_RELEASED:
         entry = entry._replace(parts=tuple(entry.parts))
-    elif kind >= Kind.OBJECT_REPLICATED:
+    elif Kind.OBJECT_REPLICATED <= kind <= Kind.PEER_BLOBS_LEARNED:
         entry = restore_replication(entry)
     elif kind >= Kind.BLOBS_FORGOTTEN:
         entry = restore(entry)

@@ -33,6 +33,7 @@ from fasterstore.metadata.entries import (
     SegmentIdsLeased,
 )
 from fasterstore.metadata.index_writer import IndexWriter
+from fasterstore.metadata.space_entries import BlobRepaired
 from fasterstore.metadata.stamps import bucket_stamp, key_stamp
 from fasterstore.model import (
     NO_BLOB,
@@ -315,6 +316,21 @@ def judge_damage(index: IndexWriter, blob: int, segment_id: int, offset: int, re
     if (place.segment_id, place.offset, place.record_id) != (segment_id, offset, record_id):
         return []
     return [BlobDamaged(blob, record_id)]  # type: ignore[arg-type]
+
+
+def judge_repair(index: IndexWriter, blob: BlobNumber, claim: Claim) -> list[Entry]:
+    """Return the entry that gives a damaged blob its bytes back, or none if it has gone or been repaired meanwhile.
+
+    Raises StaleEpoch, DamagedRecord for bytes that are not the blob's.
+    """
+    if claim.epoch != index.state.epoch:
+        raise StaleEpoch("the extent was granted by an earlier storage process")
+    row = index.blob(blob)
+    if row is None or not row.damaged or claim.location is None:
+        return []
+    if (row.blob_id, row.location.plaintext_bytes) != (claim.blob_id, claim.location.plaintext_bytes):
+        raise DamagedRecord(f"blob {blob} has other bytes than those that were to repair it")
+    return [BlobRepaired(blob, claim.location)]
 
 
 def lease_segment_ids(index: IndexWriter, count: int) -> list[Entry]:

@@ -51,10 +51,12 @@ class Requests:
         """What a peer's changes, and the node's own upkeep of them, ask for."""
 
     def put(self, intent: PutIntent, claim: Claim, now_ms: int) -> PutResult | ClaimGone:
-        """Judge and fold a PUT, an UploadPart, an append, or either of the first two of a peer; LSN 0 if it appends nothing.
+        """Judge and fold a PUT, an UploadPart, an append, or either of the first two of a peer, or a repair; LSN 0 if it changes nothing.
 
-        Raises as judge_put, judge_part, judge_append, judge_replica, judge_replica_part.
+        Raises as judge_put, judge_part, judge_append, judge_replica, judge_replica_part, judge_repair.
         """
+        if intent.repairs:
+            return self._repair(intent, claim, now_ms)
         if intent.replica is not None:
             entries = self.replication.put(intent, claim, now_ms)
         elif intent.upload:
@@ -72,6 +74,10 @@ class Requests:
         etag = placed.etag if isinstance(placed, ObjectAppended) else intent.etag
         deduplicated = placed is not None and placed.location is None and intent.size_bytes > 0
         return PutResult(lsn, now_ms, deduplicated, etag)
+
+    def _repair(self, intent: PutIntent, claim: Claim, now_ms: int) -> PutResult:
+        lsn = self._record_all(judge.judge_repair(self._index, intent.repairs, claim))
+        return PutResult(lsn, now_ms, lsn == 0, "")
 
     def _as_it_is(self, intent: PutIntent) -> PutResult:
         bucket = self._index.bucket(intent.bucket)

@@ -9,6 +9,8 @@ from blake3 import blake3
 
 FRAME_BYTES = 1024 * 1024
 HASH_BYTES = 32
+UNKNOWN_BLOB_ID = bytes(HASH_BYTES)
+"""In place of the id of a blob of which the caller knows only the number."""
 
 
 def framed_bytes(length: int) -> int:

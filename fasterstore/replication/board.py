@@ -84,9 +84,10 @@ class ReplicationBoard:
         at = self.peers.index(peer) * _CELL_BYTES
         for _ in range(_TRIES):
             before = _COUNT.unpack_from(self._memory, at)[0]
-            state, *numbers, degraded, node_id = _CELL.unpack_from(self._memory, at + _COUNT.size)
+            state, acked_stamp, entries, size_bytes, since_ms, degraded, node_id = _CELL.unpack_from(self._memory, at + _COUNT.size)
             if before % 2 == 0 and _COUNT.unpack_from(self._memory, at)[0] == before:
-                return PeerCell(PeerState(state), *numbers, bool(degraded), b"" if node_id == _NO_ID else node_id)
+                known = b"" if node_id == _NO_ID else node_id
+                return PeerCell(PeerState(state), acked_stamp, entries, size_bytes, since_ms, bool(degraded), known)
         return PeerCell()  # the writer died half-way: nothing is known until it is back
 
     def cells(self) -> list[tuple[str, PeerCell]]:

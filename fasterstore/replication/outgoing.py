@@ -61,10 +61,10 @@ class Outgoing:
         changes = []
         for what in touched(entry):
             address = Address(what.name, None) if isinstance(what, TouchedBucket) else Address(what.bucket, what.key)
+            change = None if builder.has(address) else self._states.change_at(address)
             # Not what the peer made itself: that an older entry is not its own does not matter, it has what came after.
-            if not builder.has(address) and (change := self._states.change_at(address)) is not None:
-                if isinstance(change, BucketState) or change.origin != peer_node:
-                    changes.append(change)
+            if change is not None and (isinstance(change, BucketState) or change.origin != peer_node):
+                changes.append(change)
         return changes
 
     def _owed(self, work: OwedKeys) -> Shipment:

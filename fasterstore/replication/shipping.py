@@ -17,16 +17,11 @@ from collections.abc import Sequence
 
 from fasterstore.replication.board import PeerState
 from fasterstore.replication.cursor import START, Address, Cursor, Position
+from fasterstore.replication.flights import Flights
 from fasterstore.replication.lag import Lag, Mark, Marks
 from fasterstore.replication.ranges import LsnRanges, ScanRanges
 from fasterstore.replication.work import Action, Flight, LogRange, Meet, OwedKeys, Read, Save, ScanPage, Work
 
-LIGHT_FLIGHTS_MAX = 4
-FLIGHTS_MAX = 16
-"""Of both kinds; a heavy one is one for which the peer has to fetch many bytes."""
-SCAN_FLIGHTS_MAX = 4
-WINDOW_BYTES = 8 << 20
-"""Of batches on their way: what they hold here."""
 FULL_ENTRIES = 256
 """So many entries waiting are read at once; fewer only when the oldest has waited for `linger_secs`."""
 BACKOFF_MIN_SECS = 0.2
@@ -66,16 +61,14 @@ class Shipping:
         self._head = Mark(head_lsn, 0, head_stamp, now - behind_secs)
         self._linger_secs = linger_secs
         self.peer_node = cursor.peer_node if cursor else b""
-        self._peer_log = cursor.peer_log if cursor else b""
+        self.peer_log = cursor.peer_log if cursor else b""
         self._level_ms = cursor.level_ms if cursor else 0
         self._log = LsnRanges()
         self._scan: ScanRanges | None = None
         self._owed: dict[Address, None] = {}
         self._frozen_stamp = 0
         self._withheld: deque[tuple[int, int]] = deque(maxlen=WITHHELD_MAX)
-        self._reading: Work | None = None
-        self._flights: dict[int, Flight] = {}
-        self._last_number = 0
+        self._flights = Flights()
         self._scan_turn = False
         self._meeting = False
         self._moved = False
@@ -84,7 +77,7 @@ class Shipping:
         self.state = PeerState.UNKNOWN
         self.reason = ""
         self.wake_at: float | None = now
-        self.shipped_changes = self.shipped_bytes = self.failures = self.scans = 0
+        self.shipped_changes = self.shipped_bytes = self.failures = self.scans = self.scanned_changes = 0
         self._take_up(cursor, backlog_bytes)
 
     def _take_up(self, cursor: Cursor | None, backlog_bytes: int) -> None:
@@ -132,9 +125,9 @@ class Shipping:
         if peer_node == self._node_id:
             return self._not_met("the peer has this node's own id: one is a copy of the other's data dir", now, PeerState.REFUSING)
         self._heard_at = now
-        if (peer_node, peer_log) != (self.peer_node, self._peer_log):
-            reason = NEW_LOG_THERE if self._peer_log else NEW_PEER
-            self.peer_node, self._peer_log = peer_node, peer_log
+        if (peer_node, peer_log) != (self.peer_node, self.peer_log):
+            reason = NEW_LOG_THERE if self.peer_log else NEW_PEER
+            self.peer_node, self.peer_log = peer_node, peer_log
             self._begin_scan(reason, now)
         elif self._scan is None:
             if horizon_stamp > self._marks.acked_stamp and self._acked_lsn < self._head.lsn:
@@ -157,13 +150,13 @@ class Shipping:
         `reached`: the last LSN that was read; the last position, None if the work was read to its end; how many addresses. `heavy`: the
         peer will have to fetch many bytes.
         """
-        work = self._reading
+        work = self._flights.reading
         if work is None or work.number != number:
             return []
-        self._reading = None
+        self._flights.reading = None
         done = self._split(work, reached)
         if changes:
-            self._flights[number] = Flight(done, size_bytes, changes, heavy)
+            self._flights.send(Flight(done, size_bytes, changes, heavy))
         else:
             self._complete(done, ())
         return self._next(now)
@@ -174,23 +167,25 @@ class Shipping:
         if flight is None:
             return []
         self._heard_at = now
-        if (peer_node, peer_log) != (self.peer_node, self._peer_log):
+        if (peer_node, peer_log) != (self.peer_node, self.peer_log):
             self.failed(number, "the peer has changed", now)
             self._try_at = now
             return self._next(now)
         if (len(refused) == flight.changes > 1) or len(self._owed.keys() | set(refused)) > OWED_MAX:
             return self.failed(number, f"the peer refuses what it is sent: {why}", now)
-        del self._flights[number]
+        self._flights.take(number)
         self._backoff_secs = BACKOFF_MIN_SECS
         self.shipped_changes += flight.changes - len(refused)
         self.shipped_bytes += flight.size_bytes
+        if isinstance(flight.work, ScanPage):
+            self.scanned_changes += flight.changes
         self._owe(refused, now)
         self._complete(flight.work, refused)
         return self._next(now)
 
     def failed(self, number: int, reason: str, now: float, *, refusing: bool = False) -> list[Action]:
         """That work could not be read, or got no answer."""
-        work = self._taken(number)
+        work = self._flights.take(number)
         if work is None:
             return []
         self.failures += 1
@@ -199,7 +194,7 @@ class Shipping:
 
     def log_gone(self, number: int, now: float) -> list[Action]:
         """The log begins above that work."""
-        if self._taken(number) is None:
+        if self._flights.take(number) is None:
             return []
         self._begin_scan(LOG_GONE, now)
         return self._next(now)
@@ -244,7 +239,7 @@ class Shipping:
     @property
     def scan_after(self) -> Position:
         """The peer has everything up to this place of the scan."""
-        return START if self._scan is None else self._scan.below(self._scanning())
+        return START if self._scan is None else self._scan.below(self._flights.scanning())
 
     @property
     def owed(self) -> tuple[Address, ...]:
@@ -259,7 +254,7 @@ class Shipping:
     @property
     def flights(self) -> Sequence[Flight]:
         """What is on its way."""
-        return tuple(self._flights.values())
+        return self._flights.all()
 
     def has(self, lsn: int) -> bool:
         """Whether the peer has what that entry told of."""
@@ -278,12 +273,12 @@ class Shipping:
 
     def cursor(self, now_ms: int) -> Cursor | None:
         """What to keep; None while the peer is not known yet. `now_ms`: Unix time."""
-        if not self._peer_log or (self._scan is not None and not self._scan.begun):
+        if not self.peer_log or (self._scan is not None and not self._scan.begun):
             return None
         if self._acked_lsn == self._head.lsn and self._scan is None and not self._owed:
             self._level_ms = now_ms
         return Cursor(
-            self._log_uuid, self.peer_node, self._peer_log, self._acked_lsn, self._kept_stamp, self._level_ms,
+            self._log_uuid, self.peer_node, self.peer_log, self._acked_lsn, self._kept_stamp, self._level_ms,
             self.scan_reason, self.scan_after, self.owed,
         )  # fmt: skip
 
@@ -312,13 +307,13 @@ class Shipping:
     def _begin_scan(self, reason: str, now: float) -> None:
         """From here on only what is told of this scan counts; what is on its way may arrive, and does no harm."""
         self._flights.clear()
-        self._reading = None
         self._log = LsnRanges()
         self._owed.clear()
         self._withheld.clear()
         self._scan = ScanRanges(reason, now if self._scan is None else self._scan.since_secs)
         self._scan.begin(START, self._head.lsn)
         self.scans += 1
+        self.scanned_changes = 0
         self._acked_lsn = self._head.lsn
         self._marks = Marks(self._head.lsn, self._head.stamp, self._head.log_bytes)
         self._moved = True
@@ -335,8 +330,8 @@ class Shipping:
             actions.append(Save())
         self.wake_at = None
         if self._is_up:
-            if self._reading is None and (work := self._next_work(now)) is not None:
-                self._reading = work
+            if self._flights.has_room and (work := self._next_work(now)) is not None:
+                self._flights.reading = work
                 actions.append(Read(work))
             self._meet_at(self._heard_at + HEARTBEAT_SECS, now, actions)
         else:
@@ -356,19 +351,11 @@ class Shipping:
         self.wake_at = due if self.wake_at is None else min(self.wake_at, due)
 
     def _next_work(self, now: float) -> Work | None:
-        flights = self._flights.values()
-        light = sum(not flight.heavy for flight in flights)
-        if light >= LIGHT_FLIGHTS_MAX or len(flights) >= FLIGHTS_MAX or sum(flight.size_bytes for flight in flights) >= WINDOW_BYTES:
-            return None
         # The log and the scan take turns, or the one would keep the other from ever getting on.
         self._scan_turn = not self._scan_turn
         if self._scan_turn:
             return self._scan_work() or self._log_work(now) or self._owed_work(now)
         return self._log_work(now) or self._owed_work(now) or self._scan_work()
-
-    def _number(self) -> int:
-        self._last_number += 1
-        return self._last_number
 
     def _log_work(self, now: float) -> LogRange | None:
         if not self._log:
@@ -377,26 +364,20 @@ class Shipping:
         if now < due and self._log.entries < FULL_ENTRIES:
             self._wake(due)
             return None
-        return LogRange(self._number(), *self._log.take())
+        return LogRange(self._flights.next_number(), *self._log.take())
 
     def _scan_work(self) -> ScanPage | None:
-        if self._scan is None or not self._scan.todo or len(self._scanning()) >= SCAN_FLIGHTS_MAX:
+        if self._scan is None or not self._scan.todo or not self._flights.has_scan_room:
             return None
-        return ScanPage(self._number(), *self._scan.take())
+        return ScanPage(self._flights.next_number(), *self._scan.take())
 
     def _owed_work(self, now: float) -> OwedKeys | None:
-        if not self._owed or any(isinstance(flight.work, OwedKeys) for flight in self._flights.values()):
+        if not self._owed or self._flights.has_owed:
             return None
         if now < self._owed_at:
             self._wake(self._owed_at)
             return None
-        return OwedKeys(self._number(), tuple(self._owed)[:FULL_ENTRIES])
-
-    def _scanning(self) -> list[ScanPage]:
-        works = [flight.work for flight in self._flights.values()]
-        if self._reading is not None:
-            works.append(self._reading)
-        return [work for work in works if isinstance(work, ScanPage)]
+        return OwedKeys(self._flights.next_number(), tuple(self._owed)[:FULL_ENTRIES])
 
     def _split(self, work: Work, reached: int | Position | None) -> Work:
         """What of the work was read; the rest is to be read yet."""
@@ -409,13 +390,6 @@ class Shipping:
             self._scan.add(reached, work.upto)
             return work._replace(upto=reached)
         return work
-
-    def _taken(self, number: int) -> Work | None:
-        if self._reading is not None and self._reading.number == number:
-            work, self._reading = self._reading, None
-            return work
-        flight = self._flights.pop(number, None)
-        return None if flight is None else flight.work
 
     def _put_back(self, work: Work) -> None:
         if isinstance(work, LogRange):
@@ -442,15 +416,10 @@ class Shipping:
                 self._owed_backoff_secs = BACKOFF_MIN_SECS
         elif isinstance(work, LogRange) and refused:
             self._withheld.append((work.first_lsn, work.last_lsn))
-        works = [flight.work for flight in self._flights.values()]
-        if self._reading is not None:
-            works.append(self._reading)
-        firsts = [one.first_lsn for one in works if isinstance(one, LogRange)]
-        if self._log:
-            firsts.append(self._log.first)
+        firsts = self._flights.first_lsns() + ([self._log.first] if self._log else [])
         self._acked_lsn = max(self._acked_lsn, min(firsts, default=self._head.lsn + 1) - 1)
         self._marks.ack(self._acked_lsn)
-        if self._scan is not None and not self._scan.todo and not self._scanning():
+        if self._scan is not None and not self._scan.todo and not self._flights.scanning():
             self._scan = None
             if self._is_up:
                 self._up()

@@ -33,13 +33,14 @@ PARTS_A_LOOK = 1000
 
 
 class StateReader:
-    """See the module. Raises as readings of a view do, and OSError."""
+    """See the module. Raises as readings of a view do, and OSError. Without `with_bytes` no record is read, and nothing blocks for long."""
 
-    def __init__(self, view: IndexView, disk: Disk, segments: OpenSegments, keyring: Keyring) -> None:
+    def __init__(self, view: IndexView, disk: Disk, segments: OpenSegments, keyring: Keyring, with_bytes: bool = True) -> None:
         self._view = view
         self._disk = disk
         self._segments = segments
         self._keyring = keyring
+        self._with_bytes = with_bytes
 
     def change_at(self, address: Address) -> Change | None:
         """What stands there now; None if nothing is known of it."""
@@ -87,7 +88,7 @@ class StateReader:
 
     def _inline(self, placed: PlacedBlob) -> bytes | None:
         place = placed.blob.location
-        if place.plaintext_bytes > INLINE_MAX_BYTES:
+        if not self._with_bytes or place.plaintext_bytes > INLINE_MAX_BYTES:
             return None
         try:
             segment = self._segments.reader(place.segment_id, placed.file_uuid)

@@ -170,7 +170,7 @@ class FrameHeader(NamedTuple):
 
     payload_bytes: int
     first_lsn: int
-    count: int
+    entry_count: int
     durable_upto: int
     previous_hash: bytes
 

@@ -67,9 +67,9 @@ class WalTail:
         self.close()
         self._previous_hash = None
         self._open(firsts[-1])
-        while (fields := self._frame_header()) is not None and fields.first_lsn + fields.count <= lsn:
+        while (fields := self._frame_header()) is not None and fields.first_lsn + fields.entry_count <= lsn:
             self._offset += wal_format.FRAME_OVERHEAD_BYTES + fields.payload_bytes
-            self._first_lsn = self._next_lsn = fields.first_lsn + fields.count
+            self._first_lsn = self._next_lsn = fields.first_lsn + fields.entry_count
             self._previous_hash = None  # it stands behind the frame that is passed over; the next one is believed by its own hash
 
     def _open(self, first_lsn: int) -> None:
@@ -109,14 +109,14 @@ class WalTail:
             if all(first > self._next_lsn for first in list_files(self._disk, self._folder)):
                 raise LogGone(f"{self._folder}: the log begins above LSN {self._next_lsn}")
             raise damaged(self._path, self._offset, f"the frame with LSN {self._next_lsn}, which is durable, is not there")
-        if fields.first_lsn != self._next_lsn or self._previous_hash not in (None, fields.previous_hash) or not fields.count:
+        if fields.first_lsn != self._next_lsn or self._previous_hash not in (None, fields.previous_hash) or not fields.entry_count:
             raise damaged(self._path, self._offset, f"the frame does not follow LSN {self._next_lsn - 1}")
         length = wal_format.FRAME_OVERHEAD_BYTES + fields.payload_bytes
         data = self._disk.pread(self._fd, length, self._offset)
         digest = data[length - HASH_BYTES :]
         if blake3(memoryview(data)[: length - HASH_BYTES], key=self._header.salt).digest() != digest:
             raise damaged(self._path, self._offset, "the frame fails its hash")
-        last_lsn = fields.first_lsn + fields.count - 1
+        last_lsn = fields.first_lsn + fields.entry_count - 1
         entries = wal_format.entries_of(data, FrameAt(0, length, fields.first_lsn, last_lsn))
         if entries is None:
             raise damaged(self._path, self._offset, "the frame verifies but its entries do not fill it")

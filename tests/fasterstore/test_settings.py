@@ -323,7 +323,6 @@ def test_the_example_file_names_every_variable_with_its_default() -> None:
     lines = (ROOT / ".env.example").read_text().splitlines()
     values = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
     assert values.pop("FS_ENDPOINT") == "http://127.0.0.1:9000"
-    assert values.pop("FS_CA_CERT") == ""
     assert values.pop("FS_MAX_REQUEST_BYTES") == str(5 * 2**30)
     # Setting the region, even to its default, makes it binding.
     assert values.pop("FS_REGION") == ""

@@ -40,7 +40,7 @@ from fasterstore.metadata.replication_entries import (
     PeersChanged,
     TombstonesExpired,
 )
-from fasterstore.metadata.space_entries import BlobsForgotten, BlobsMoved, Move, RangePunched, SegmentRemoved, SegmentRetired
+from fasterstore.metadata.space_entries import BlobRepaired, BlobsForgotten, BlobsMoved, Move, RangePunched, SegmentRemoved, SegmentRetired
 from fasterstore.metadata.upload_schema import pack_map
 from fasterstore.model import BlobLocation, Slice
 from fasterstore.replication.merge import Create, Deletion, Home, Registers, Setting
@@ -110,6 +110,7 @@ SAMPLES = {
     "object_appended_claimed": APPENDED._replace(source=BlobSource.CLAIMED, location=None),
     "blobs_forgotten": BlobsForgotten((9, 12), 1_700_000_000_123),
     "blobs_moved": BlobsMoved((Move(9, PLACE), Move(12, PLACE._replace(segment_id=4)))),
+    "blob_repaired": BlobRepaired(9, PLACE._replace(segment_id=4)),
     "segment_retired": SegmentRetired(3),
     "segment_removed": SegmentRemoved(3),
     "range_punched": RangePunched(3, 8192, 1 << 20),
@@ -170,7 +171,7 @@ def test_what_peers_are_sent_does_not_say_where_the_bytes_lie_here():
     assert msgpack.unpackb(encode(elsewhere))[2] == msgpack.unpackb(encode(PUT))[2]
     again = REPLICATED._replace(blob=77, source=BlobSource.CLAIMED, location=None, advances_clock=False, applied_ms=1)
     assert msgpack.unpackb(encode(again))[2] == msgpack.unpackb(encode(REPLICATED))[2]
-    for name in ("epoch_started", "segment_ids_leased", "segment_opened", "segment_sealed", "blob_damaged"):
+    for name in ("epoch_started", "segment_ids_leased", "segment_opened", "segment_sealed", "blob_damaged", "blob_repaired"):
         assert msgpack.unpackb(golden()[name])[2] == b""
 
 

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from fasterstore.replication import shipping
+from fasterstore.replication import flights, shipping
 from fasterstore.replication.board import PeerState
 from fasterstore.replication.cursor import START, Address, Position
 from fasterstore.replication.shipping import Shipping
@@ -332,11 +332,11 @@ def test_what_is_on_its_way_is_bounded_and_big_objects_do_not_hold_up_small_ones
         is_heavy = lsn % 2 == 0
         peer.was_read(one_work(actions).number, lsn, 100, 1, 0.0, heavy=is_heavy)
         heavy, light = heavy + is_heavy, light + (not is_heavy)
-    assert light == shipping.LIGHT_FLIGHTS_MAX
+    assert light == flights.LIGHT_FLIGHTS_MAX
     assert heavy == light - 1
     wide = level(10)
     work = one_work(grow(wide, 20))
-    assert works(wide.was_read(work.number, 11, shipping.WINDOW_BYTES, 1, 0.0)) == []
+    assert works(wide.was_read(work.number, 11, flights.WINDOW_BYTES, 1, 0.0)) == []
     assert one_work(ack(wide, work))[1:] == (12, 20)
 
 
