@@ -16,7 +16,7 @@ from fasterstore.metadata.entries import SegmentIdsLeased
 from fasterstore.metadata.index_file import is_damage
 from fasterstore.metadata.index_writer import IndexWriter
 from fasterstore.metadata.journal import Journal
-from fasterstore.metadata.judge import Identity, Rules
+from fasterstore.metadata.judge import DEFAULT_RULES, Identity, Rules
 from fasterstore.metadata.rebuild import put_base
 from fasterstore.metadata.roll import Places
 from fasterstore.model import SegmentId
@@ -57,7 +57,7 @@ class JournalStart:
         now_ms: Callable[[], int],
         monotonic: Callable[[], float],
         random_bytes: Callable[[int], bytes],
-        rules: Rules = Rules(),
+        rules: Rules = DEFAULT_RULES,
     ) -> None:
         self._rules = rules
         self._disk = disk

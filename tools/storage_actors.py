@@ -20,7 +20,7 @@ from actors.snapshots import CopyWorker, SnapshotPlan, Snapshots
 from fasterstore.errors import DamagedLog
 from fasterstore.keyring import Keyring
 from fasterstore.metadata.index import IndexView
-from fasterstore.metadata.judge import Rules
+from fasterstore.metadata.judge import DEFAULT_RULES, Rules
 from fasterstore.metadata.roll import Places
 from fasterstore.model import SegmentId
 from fasterstore.settings import Settings
@@ -76,7 +76,7 @@ class StorageActors:
         compaction: CompactionPlan | None = None,
         snapshots: SnapshotPlan | None = None,
         copy_worker: Callable[[Places], CopyWorker] | None = None,
-        rules: Rules = Rules(),
+        rules: Rules = DEFAULT_RULES,
         tombstone_ttl_secs: float = 30 * 86400,
         durable: DurableHead | None = None,
     ) -> None:

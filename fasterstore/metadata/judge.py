@@ -63,12 +63,15 @@ class Rules(NamedTuple):
     conditions_anywhere: bool = False
 
 
+DEFAULT_RULES = Rules()
+
+
 class Identity(NamedTuple):
     """Who writes: 16-byte node id and 16-byte log uuid, and by which rules."""
 
     node_id: bytes
     log_uuid: bytes
-    rules: Rules = Rules()
+    rules: Rules = DEFAULT_RULES
 
 
 class ClaimGone(NamedTuple):

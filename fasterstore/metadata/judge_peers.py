@@ -7,15 +7,20 @@ from fasterstore.metadata.blob_source import BlobSource
 from fasterstore.metadata.entries import Entry, PartPut
 from fasterstore.metadata.index_writer import IndexWriter
 from fasterstore.metadata.judge import Claim, ClaimGone, Identity
-from fasterstore.metadata.judge_replication import NODE_ID_BYTES, known_blob
-from fasterstore.metadata.judge_uploads import judge_part, open_upload
+from fasterstore.metadata.judge_replication import NODE_ID_BYTES, bucket_for, known_blob
+from fasterstore.metadata.judge_uploads import judge_part, open_upload, upload_created
 from fasterstore.metadata.replication_entries import BucketHomed, PeerBlobsLearned, PeersChanged, TombstonesExpired
 from fasterstore.metadata.stamps import bucket_stamp
-from fasterstore.model import NO_BLOB, SLICES_MAX, PutIntent, Slice
+from fasterstore.model import NO_BLOB, SLICES_MAX, PutIntent, Slice, UploadIntent
 from fasterstore.replication.hidden_upload import is_hidden
 from fasterstore.replication.merge import home_of
 
 EXPIRE_TOMBSTONES = 256
+
+
+def judge_hidden_upload(index: IndexWriter, who: Identity, intent: UploadIntent, now_ms: int) -> list[Entry]:
+    """Return the entries that begin a hidden upload, in a bucket that is made if there is none: an object lives in it elsewhere."""
+    return [*bucket_for(index, who, intent.bucket, now_ms), upload_created(intent, now_ms)]
 
 
 def judge_replica_part(index: IndexWriter, intent: PutIntent, claim: Claim, now_ms: int) -> list[Entry] | ClaimGone:

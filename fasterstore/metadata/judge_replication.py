@@ -37,7 +37,7 @@ def judge_replica(index: IndexWriter, who: Identity, intent: PutIntent, claim: C
     source, blob, location = chosen
     bare = _bare(who, intent, replica, now_ms)
     entry = bare._replace(blob=blob, source=source, blob_id=claim.blob_id, location=location)
-    return [*_bucket_for(index, who, intent.bucket, now_ms), entry]
+    return [*bucket_for(index, who, intent.bucket, now_ms), entry]
 
 
 def judge_adopt(index: IndexWriter, who: Identity, intent: PutIntent, version: int, part_map: bytes, now_ms: int) -> list[Entry]:
@@ -83,7 +83,7 @@ def judge_received_object(index: IndexWriter, who: Identity, origin_log: bytes, 
         entry = entry._replace(source=BlobSource.CLAIMED, blob=number, blob_id=bytes(32) if row is None else row.blob_id)
     elif change.size_bytes:
         raise ImpossibleChange(f"an object of {change.size_bytes} bytes and no content")
-    return [*_bucket_for(index, who, change.bucket, now_ms), entry]
+    return [*bucket_for(index, who, change.bucket, now_ms), entry]
 
 
 def judge_received_removal(index: IndexWriter, who: Identity, change: ReceivedRemoval, now_ms: int) -> list[Entry]:
@@ -148,7 +148,7 @@ def _bare(who: Identity, intent: PutIntent, replica: Replica, now_ms: int) -> Ob
     )  # fmt: skip
 
 
-def _bucket_for(index: IndexWriter, who: Identity, bucket: str, now_ms: int) -> list[Entry]:
+def bucket_for(index: IndexWriter, who: Identity, bucket: str, now_ms: int) -> list[Entry]:
     """The entry that makes the bucket which an object needs, if there is none."""
     if index.bucket(bucket) is not None:
         return []

@@ -35,8 +35,13 @@ def judge_create_upload(index: IndexWriter, intent: UploadIntent, now_ms: int) -
     """Return the entry of a CreateMultipartUpload; its LSN is the upload's number. Raises NoSuchBucket."""
     if index.bucket(intent.bucket) is None:
         raise NoSuchBucket(intent.bucket)
+    return [upload_created(intent, now_ms)]
+
+
+def upload_created(intent: UploadIntent, now_ms: int) -> UploadCreated:
+    """The entry of an upload that begins."""
     bucket, key, token, system, user, tags, acl, algorithm, checksum_type = intent
-    return [UploadCreated(bucket, key, now_ms, token, system, user, tags, acl, algorithm, checksum_type)]
+    return UploadCreated(bucket, key, now_ms, token, system, user, tags, acl, algorithm, checksum_type)
 
 
 def judge_part(index: IndexWriter, intent: PutIntent, claim: Claim, now_ms: int) -> list[Entry] | ClaimGone:

@@ -9,7 +9,7 @@ from fasterstore.metadata import judge_peers, judge_replication
 from fasterstore.metadata.entries import Entry
 from fasterstore.metadata.index_writer import IndexWriter
 from fasterstore.metadata.judge import Claim, ClaimGone, Identity
-from fasterstore.model import PutIntent, Slice
+from fasterstore.model import PutIntent, Slice, UploadIntent
 from fasterstore.replication.received import ReceivedBucket, ReceivedObject, ReceivedRemoval
 
 
@@ -61,6 +61,10 @@ class ReplicationRequests:
             return error.name
         self._record_all(entries)
         return ""
+
+    def begin_upload(self, intent: UploadIntent, now_ms: int) -> int:
+        """Judge and fold that a hidden upload begins; return its LSN, which is its number."""
+        return self._record_all(judge_peers.judge_hidden_upload(self._index, self._who, intent, now_ms))
 
     def claim_part(self, intent: PutIntent, origin_log: bytes, slices: Sequence[Slice], now_ms: int) -> int:
         """Judge and fold a part of a hidden upload whose bytes are here; return its LSN. Raises as judge_claim_part."""

@@ -28,6 +28,7 @@ from fasterstore.model import (
     SegmentId,
     UploadIntent,
 )
+from fasterstore.replication.hidden_upload import is_hidden
 
 
 class PutResult(NamedTuple):
@@ -114,7 +115,9 @@ class Requests:
         return self._record_all(judge_buckets.judge_configure(self._index, self._who, bucket, name, document, now_ms))
 
     def create_upload(self, intent: UploadIntent, now_ms: int) -> int:
-        """Judge and fold a CreateMultipartUpload; return its LSN, which is the upload's number. Raises NoSuchBucket."""
+        """Judge and fold a CreateMultipartUpload, or a hidden one; return its LSN, which is the upload's number. Raises NoSuchBucket."""
+        if is_hidden(intent.token):
+            return self.replication.begin_upload(intent, now_ms)
         return self._record_all(judge_uploads.judge_create_upload(self._index, intent, now_ms))
 
     def copy_part(self, intent: PartCopyIntent, now_ms: int) -> int:

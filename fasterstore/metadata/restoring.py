@@ -3,7 +3,7 @@
 The index is the snapshot's, or that with the log folded in up to a later LSN. The segments are those its rows name: from the snapshot, or,
 opened since, from the data dir. One that compaction has removed since cannot be had any more: the restore to that LSN is refused by
 name, and nothing was changed. The log begins anew behind the restored LSN, under a new uuid, as does the index: what peers have of
-the entries that are gone must not be taken for what comes next, so they resync.
+the entries that are gone must not be taken for what comes next, so they resync, and its clock leaps, so that no stamp is given twice.
 
 `keys.json` is taken as it is, whatever it holds.
 """
@@ -42,11 +42,12 @@ class Target(NamedTuple):
 
 
 def prepare(
-    disk: Disk, pin: Pin, target: Target, lsn: int, data_dir: str | None, random_bytes: Callable[[int], bytes]
+    disk: Disk, pin: Pin, target: Target, lsn: int, data_dir: str | None, random_bytes: Callable[[int], bytes], *, now_ms: int
 ) -> Iterator[Progress]:
     """Fill `target` with the store as of `lsn`, synced. `data_dir` is where log and segments above the snapshot are; None: nowhere.
 
-    The last value's `what` is the new log's uuid in hex. Raises RestoreRefused, DamagedRow, DamagedLog, OSError.
+    `now_ms` is Unix time: the stamps of what comes next begin above it. The last value's `what` is the new log's uuid in hex.
+    Raises RestoreRefused, DamagedRow, DamagedLog, OSError.
     """
     index_dir, journal_dir, segments_dir = (os.path.join(target.path, name) for name in ("index", "journal", "segments"))
     for folder in (index_dir, journal_dir, segments_dir):
@@ -66,7 +67,7 @@ def prepare(
         _take_segment(disk, row, sources, segments_dir)
         yield Progress("taking over segments", number + 1, len(rows_of_segments))
     log_uuid = random_bytes(16)
-    index_file.adopt(index_path, index_uuid=random_bytes(16), log_uuid=log_uuid, log_start=lsn + 1)
+    index_file.adopt(index_path, index_uuid=random_bytes(16), log_uuid=log_uuid, log_start=lsn + 1, restored_ms=now_ms)
     sync_file(disk, index_path)
     _begin_log(disk, journal_dir, log_uuid, lsn + 1, random_bytes)
     if target.with_keys:

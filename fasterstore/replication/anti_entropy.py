@@ -210,7 +210,7 @@ class Comparison:
 
     def _compare(self, ours: Change | None, theirs: Change | None, push: list[Change], join: list[Change]) -> None:
         if isinstance(ours, BucketState) or isinstance(theirs, BucketState):
-            alive = any(state is not None and state.registers.creates for state in (ours, theirs))
+            alive = any(isinstance(state, BucketState) and state.registers.creates for state in (ours, theirs))
             if ours != theirs and alive:
                 self._note(Kind.BUCKET, ours, theirs)
                 push += [ours] if ours else []

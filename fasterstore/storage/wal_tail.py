@@ -105,6 +105,9 @@ class WalTail:
             self._open(self._next_lsn)
             fields = self._frame_header()
         if fields is None:
+            # The file that is open was retired, and so was the one behind it.
+            if all(first > self._next_lsn for first in list_files(self._disk, self._folder)):
+                raise LogGone(f"{self._folder}: the log begins above LSN {self._next_lsn}")
             raise damaged(self._path, self._offset, f"the frame with LSN {self._next_lsn}, which is durable, is not there")
         if fields.first_lsn != self._next_lsn or self._previous_hash not in (None, fields.previous_hash) or not fields.entry_count:
             raise damaged(self._path, self._offset, f"the frame does not follow LSN {self._next_lsn - 1}")

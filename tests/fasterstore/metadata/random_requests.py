@@ -22,9 +22,10 @@ KEYS = tuple(b"key-%d" % number for number in range(12))
 
 
 class RandomRequests:
-    """`one(rng)` draws a request now and returns what carries it out later, inside a batch of the lab."""
+    """`one(rng)` draws a request now and returns what carries it out later, inside a batch of the lab. `peers`: also changes of peers."""
 
-    def __init__(self, lab):
+    def __init__(self, lab, peers=True):
+        self.peers = peers
         self.lab = lab
         self.changes = RandomChanges(lab, [(bucket, key) for bucket in BUCKETS for key in KEYS])
         self.uploads = []  # (bucket, key, number) of every upload there ever was
@@ -35,7 +36,7 @@ class RandomRequests:
             (8, self.rename), (10, self.append), (3, self.amend), (3, self.configure), (6, self.create_upload), (25, self.part),
             (8, self.part_copy), (8, self.complete), (2, self.abort), (6, self.release), (1, self.expire),
             (6, self.forget), (6, self.move), (6, self.retire), (3, self.remove), (2, self.punch),
-            *self.changes.kinds(),
+            *(self.changes.kinds() if self.peers else ()),
         )  # fmt: skip
         (draw,) = rng.choices([draw for _, draw in kinds], [weight for weight, _ in kinds])
         return draw(rng)

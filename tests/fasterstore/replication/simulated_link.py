@@ -1,19 +1,9 @@
 """The replicator's side of one peer in a simulation: it drives the real state machine of `shipping.py` and does what that returns."""
 
-from fasterstore.replication.change import (
-    BATCH_MAX_CHANGES,
-    BATCH_VERSION,
-    Batch,
-    ObjectState,
-    OutcomeKind,
-    Tombstone,
-    encode_answer,
-    encode_batch,
-)
+from fasterstore.replication.change import OutcomeKind, encode_answer
 from fasterstore.replication.change_reading import decode_answer
-from fasterstore.replication.cursor import Address, Position
-from fasterstore.replication.shipping import LogRange, Meet, Read, Save, ScanPage, Shipping
-from tests.fasterstore.replication.simulated_store import LogGone
+from fasterstore.replication.shipping import Meet, Read, Save, Shipping
+from fasterstore.storage.wal_tail import LogGone
 
 SAVE_EVERY_MS = 1_000
 
@@ -28,7 +18,9 @@ class Link:
         self.world, self.node, self.peer, self.kept = world, node, peer, kept
         store = node.store
         self.machine = Shipping(store.node_id, store.log_uuid, store.head_lsn, store.head_stamp, kept.get(peer.name), self._now())
-        self._save_due = False
+        cursor = kept.get(peer.name)
+        self.peer_log = cursor.peer_log if cursor else b""
+        self._save_due = self._scanning = False
         self._wake_at = None
         self.batches = 0
         self._do(self.machine.start(self._now()))
@@ -44,6 +36,9 @@ class Link:
         self._do(self.machine.owe(addresses, self._now()))
 
     def _do(self, actions):
+        scanned, self._scanning = self._scanning and not self.machine.scan_reason, bool(self.machine.scan_reason)
+        if scanned:  # what was deleted here longer ago than tombstones last, or came late from the peer's earlier life, no scan tells
+            self.node.compare_with(self.peer)
         for action in actions:
             if isinstance(action, Meet):
                 self.world.call(self.node, self.peer, ("status",), self._met, self._not_met)
@@ -69,6 +64,7 @@ class Link:
 
     def _met(self, answer):
         node_id, log_uuid = answer
+        self.peer_log = log_uuid
         self._do(self.machine.met(node_id, log_uuid, self.node.store.horizon_stamp, self._now()))
 
     def _not_met(self):
@@ -91,53 +87,40 @@ class Link:
     # ---- work
 
     def _read(self, work):
-        store = self.node.store
-        echo = True
-        if isinstance(work, LogRange):
-            try:
-                addresses, reached = store.changed(work.first_lsn, work.last_lsn, BATCH_MAX_CHANGES)
-            except LogGone:
-                self._do(self.machine.log_gone(work.number, self._now()))
-                return
-            first_lsn, upto_lsn, echo = work.first_lsn, reached, store.relays_to_origin
-        elif isinstance(work, ScanPage):
-            found = [address for address in store.addresses() if _position(address) > work.after]
-            found = [address for address in found if work.upto is None or _position(address) <= work.upto]
-            addresses, first_lsn, upto_lsn = found[: self.node.page_limit], 0, 0
-            reached = _position(addresses[-1]) if len(found) > len(addresses) else None
-        else:
-            addresses, first_lsn, upto_lsn = list(work.addresses), 0, 0
-            reached = len(addresses)
-        changes = [change for address in addresses if (change := store.state(address)) is not None]
-        if not echo:
-            peer_node = self.peer.node_id
-            changes = [change for change in changes if not (isinstance(change, ObjectState | Tombstone) and change.origin == peer_node)]
-        body = encode_batch(Batch(BATCH_VERSION, store.node_id, store.log_uuid, first_lsn, upto_lsn, tuple(changes)))
-        if changes:
-            self.batches += 1
-            self._send(work.number, changes, body)
-        self._do(self.machine.was_read(work.number, reached, len(body), len(changes), self._now()))
+        try:
+            shipment = self.node.store.ship(work, self.machine.peer_node)
+        except LogGone:
+            self._do(self.machine.log_gone(work.number, self._now()))
+            return
+        actions = self.machine.was_read(
+            work.number, shipment.reached, shipment.size_bytes, shipment.changes, self._now(), heavy=shipment.heavy
+        )
+        if shipment.batches:
+            self._send(work.number, shipment.batches)
+        self._do(actions)
 
-    def _send(self, number, changes, body):
-        def answered(answer):
-            told = decode_answer(encode_answer(answer), len(changes))
-            refused = [_address(change) for change, outcome in zip(changes, told.outcomes, strict=True) if outcome.kind is OutcomeKind.REFUSED]
-            why = next((outcome.name for outcome in told.outcomes if outcome.kind is OutcomeKind.REFUSED), "")
-            self._do(self.machine.acked(number, refused, why, told.node_id, told.log_uuid, self._now()))
+    def _send(self, number, batches):
+        """All batches of one piece of work at once; it is done when all are answered."""
+        refused, waiting = {}, set(batches)
+
+        def answered(batch, answer):
+            told = decode_answer(encode_answer(answer), len(batch.addresses))
+            for address, (kind, name) in zip(batch.addresses, told.outcomes, strict=True):
+                if kind is OutcomeKind.REFUSED:
+                    refused[address] = name
+            waiting.discard(batch)
+            if not waiting:
+                why = next(iter(refused.values()), "")
+                self._do(self.machine.acked(number, list(refused), why, told.node_id, told.log_uuid, self._now()))
 
         def silent():
             self._do(self.machine.failed(number, "silence", self._now()))
 
-        self.world.note(self.node.name, "->", self.peer.name, len(changes))
-        self.world.call(self.node, self.peer, ("batch", body), answered, silent)
+        for batch in batches:
+            self.batches += 1
+            self.world.note(self.node.name, "->", self.peer.name, len(batch.addresses))
+            self.world.call(self.node, self.peer, ("batch", batch.body), lambda answer, batch=batch: answered(batch, answer), silent)
         if self.acks_before_answers:
-            answered_at_once = self.machine.acked
-            self.world.after(0, lambda: self._do(answered_at_once(number, [], "", self.peer.node_id, self.peer.store.log_uuid, self._now())))
-
-
-def _position(address):
-    return Position(address.bucket, address.key or b"")
-
-
-def _address(change):
-    return Address(change.bucket, change.key) if isinstance(change, ObjectState | Tombstone) else Address(change.name, None)
+            self.world.after(
+                0, lambda: self._do(self.machine.acked(number, [], "", self.machine.peer_node, self.peer.store.log_uuid, self._now()))
+            )

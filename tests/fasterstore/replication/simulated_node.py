@@ -4,14 +4,16 @@ from fasterstore.replication.anti_entropy import PAGE_STATES, Comparison, Exchan
 from fasterstore.replication.change import BatchAnswer, BucketState, ObjectState
 from fasterstore.replication.change_reading import decode_batch
 from fasterstore.replication.digest import Place, Scope, bucket_leaf, digest_ranges, object_leaf
-from tests.fasterstore.replication.simulated_link import Link, _address
+from fasterstore.replication.shipment import address_of
+from tests.fasterstore.replication.simulated_link import Link
 from tests.fasterstore.replication.simulated_store import Refused
+
+TOMBSTONE_TTL_MS = 9_000_000
+"""More than two clocks of a simulation are ever apart, as the thirty days of a real node are."""
 
 
 class Node:
     """See the module. `life` tells one process from the next; `kept` is what a process leaves on the disk beside the store."""
-
-    page_limit = 7
 
     def __init__(self, world, name, store, link=Link):
         self.world, self.name, self.store = world, name, store
@@ -27,7 +29,8 @@ class Node:
 
     def start(self):
         self.up, self.life = True, self.life + 1
-        self.store = self.store.restarted()
+        if self.life > 1:
+            self.store = self.store.restarted()
         self.links = {peer.name: self._make_link(self.world, self, peer, self.kept) for peer in self.peers}
 
     def crash(self):
@@ -42,6 +45,18 @@ class Node:
             return None
         self._told_links()
         return changed
+
+    def tidy(self):
+        """Let go of what nothing uses."""
+        if self.up:
+            self.store.tidy(self.now_ms())
+            self._told_links()
+
+    def expire(self):
+        """Let tombstones go that are old enough."""
+        if self.up:
+            self.store.expire_tombstones(self.now_ms() - TOMBSTONE_TTL_MS, self.now_ms())
+            self._told_links()
 
     def _told_links(self):
         for link in self.links.values():
@@ -150,7 +165,7 @@ class Node:
         def heal(asked, log_uuid, page):
             healing = walk.states(self.page(asked), page)
             if healing.push:
-                self.links[peer.name].owe([_address(state) for state in healing.push])
+                self.links[peer.name].owe([address_of(state) for state in healing.push])
             if healing.join:
                 self._join(peer.name, log_uuid, healing.join, lambda _outcomes: None)
 

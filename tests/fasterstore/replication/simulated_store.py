@@ -6,21 +6,22 @@ What is logged is on stable storage at once; `restored` makes an older one, unde
 import copy
 import hashlib
 
-from fasterstore.clock import COUNTER_BITS, advance
+from fasterstore.clock import COUNTER_BITS, advance, leap
+from fasterstore.errors import StoreError
 from fasterstore.replication import merge
 from fasterstore.replication.change import APPLIED, EMPTY, SUPERSEDED, BlobContent, BucketState, ObjectState, Piece, Tombstone, refused
-from fasterstore.replication.cursor import Address
+from fasterstore.replication.cursor import Address, Position
 from fasterstore.replication.merge import Create, Deletion, Home, Registers, Setting
+from fasterstore.replication.shipment import ShipmentBuilder
+from fasterstore.replication.work import LogRange, OwedKeys
+from fasterstore.storage.wal_tail import LogGone
 
 INLINE_MAX_BYTES = 65_536
+PAGE_ADDRESSES = 7
 SKEW_MS = 300_000
 
 
-class LogGone(Exception):
-    """The log begins above what was asked for."""
-
-
-class Refused(Exception):
+class Refused(StoreError):
     """The request changes nothing."""
 
 
@@ -32,7 +33,7 @@ class ModelStore:
     leaps_when_restored = True
     relays_to_origin = False
 
-    def __init__(self, node_id, log_uuid):
+    def __init__(self, node_id, log_uuid, _rng):
         self.node_id, self.log_uuid = node_id, log_uuid
         self.log, self.log_start = [], 1  # the addresses of each entry
         self.last_stamp = self.horizon_stamp = 0
@@ -59,7 +60,7 @@ class ModelStore:
         store = copy.deepcopy(self)
         store.log_uuid = log_uuid
         if self.leaps_when_restored:
-            store.last_stamp = max(store.last_stamp, now_ms << COUNTER_BITS) + (SKEW_MS << COUNTER_BITS)
+            store.last_stamp = leap(store.last_stamp, now_ms)
         store.log_start = store.head_lsn + 1
         return store
 
@@ -74,12 +75,13 @@ class ModelStore:
         return getattr(self, f"_{op.kind}")(op, now_ms)
 
     def _put(self, op, now_ms):
-        if not self.exists(op.bucket):
+        made = not self.exists(op.bucket)
+        if made:
             if not op.other[0]:
                 raise Refused
             self._join_bucket(op.bucket, Registers((Create(self._bucket_stamp(op.bucket, now_ms), self.node_id, now_ms),)), now_ms)
         self._write(op.bucket, op.key, op.body, now_ms)
-        return [Address(op.bucket, None), Address(op.bucket, op.key)]
+        return [Address(op.bucket, None)] * made + [Address(op.bucket, op.key)]
 
     def _append(self, op, now_ms):
         held = self._held(op.bucket, op.key)
@@ -197,18 +199,29 @@ class ModelStore:
 
     # ---- what the replicator reads
 
-    def changed(self, first_lsn, last_lsn, at_most):
-        """The addresses of those entries, without doubles, and the last LSN read. Raises LogGone."""
-        if first_lsn < self.log_start:
-            raise LogGone
-        found, reached = {}, first_lsn - 1
-        for lsn in range(first_lsn, last_lsn + 1):
-            entry = self.log[lsn - 1]
-            if found and len(found | dict.fromkeys(entry)) > at_most:
-                break
-            found |= dict.fromkeys(entry)
-            reached = lsn
-        return list(found), reached
+    def ship(self, work, peer_node):
+        """What a piece of work holds, as much of it as fits. Raises LogGone."""
+        builder = ShipmentBuilder()
+        if isinstance(work, LogRange):
+            if work.first_lsn < self.log_start:
+                raise LogGone
+            reached = work.first_lsn - 1
+            for lsn in range(work.first_lsn, work.last_lsn + 1):
+                states = [self.state(address) for address in self.log[lsn - 1] if not builder.has(address)]
+                changes = [state for state in states if state is not None and (self.relays_to_origin or not _is_own(state, peer_node))]
+                if not builder.add(changes):
+                    break
+                reached = lsn
+            return builder.finish(self.node_id, self.log_uuid, work.first_lsn, reached, reached)
+        if isinstance(work, OwedKeys):
+            states = [self.state(address) for address in work.addresses]
+            builder.add([state for state in states if state is not None])
+            return builder.finish(self.node_id, self.log_uuid, 0, 0, len(work.addresses))
+        found = [address for address in self.addresses() if _position(address) > work.after]
+        found = [address for address in found if work.upto is None or _position(address) <= work.upto]
+        builder.add([self.state(address) for address in found[:PAGE_ADDRESSES]])
+        reached = _position(found[PAGE_ADDRESSES - 1]) if len(found) > PAGE_ADDRESSES else None
+        return builder.finish(self.node_id, self.log_uuid, 0, 0, reached)
 
     def state(self, address):
         """What the key or bucket is now, with the bytes if they are few; None if there is nothing to tell."""
@@ -234,7 +247,10 @@ class ModelStore:
     def retire_log(self, below_lsn):
         self.log_start = max(self.log_start, below_lsn)
 
-    def expire_tombstones(self, before_ms):
+    def tidy(self, _now_ms):
+        """Let go of what nothing uses: nothing here."""
+
+    def expire_tombstones(self, before_ms, _now_ms):
         for place, tombstone in list(self.tombstones.items()):
             if tombstone.deleted_ms < before_ms:
                 self.horizon_stamp = max(self.horizon_stamp, tombstone.stamp)
@@ -333,3 +349,11 @@ class ModelStore:
         self.registers[name] = merge.revive(joined, stamp, self.node_id, now_ms)
         self._seen(stamp, None)
         self.log.append([Address(name, None)])
+
+
+def _position(address):
+    return Position(address.bucket, address.key or b"")
+
+
+def _is_own(state, peer_node):
+    return not isinstance(state, BucketState) and state.origin == peer_node

@@ -105,6 +105,18 @@ def test_a_retired_file_is_read_to_its_end_while_it_is_open(tmp_path):
     assert dict(tail.entries(2, len(entries))) == {lsn: entry for lsn, entry in entries.items() if lsn > 1}
 
 
+def test_the_log_is_gone_where_the_file_behind_the_open_one_was_retired():
+    disk = MemoryDisk()
+    entries = grow(start(disk), 60)
+    tail, (_, second, third, *_) = WalTail(disk, FOLDER), list_files(disk, FOLDER)
+    assert list(tail.entries(1, second - 1))[-1] == (second - 1, entries[second - 1])
+    for first in (1, second):
+        disk.unlink(f"{FOLDER}/{file_name(first)}")
+    with pytest.raises(LogGone):
+        list(tail.entries(second, len(entries)))
+    assert list(tail.entries(third, third)) == [(third, entries[third])]
+
+
 def test_a_flipped_bit_is_damage_and_the_next_reading_says_so_again():
     disk = MemoryDisk()
     entries = grow(start(disk), 6)
