@@ -212,6 +212,7 @@ class PeerShipping:
     def _send_all(self, work: Work, shipment: Shipment) -> None:
         refused: list[Address] = []
         why = ""
+        answer: BatchAnswer | None = None
         try:
             for ready in shipment.batches:
                 answer = self._send(ready)
@@ -225,6 +226,8 @@ class PeerShipping:
         except Exception as error:  # a defect: the work must not be waited for until the next start
             logger.exception("sending to %s failed", self.client.address)
             self._fail(work, f"{type(error).__name__}: {error}")
+            return
+        if answer is None:
             return
         if refused:
             self._trouble(f"{self.client.address} refused {len(refused)} of {shipment.changes} changes: {why}")
