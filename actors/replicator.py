@@ -86,6 +86,8 @@ class Replicator(GeventActor):
         self._comparing: dict[str, Comparing] = {}
         self._holds = AckHolds((), timeout_secs=0, degrade_secs=0, monotonic=monotonic)
         self._compare_timer: Any = None
+        self._linger: Any = None
+        self._moved_at = 0.0
         self._started_ms = now_ms()
 
     # ---- life ----
@@ -115,7 +117,9 @@ class Replicator(GeventActor):
 
     def on_stop(self) -> None:
         """Orderly stop: keep the cursors, answer who waits."""
-        self._compare_timer.kill(block=False)
+        for timer in (self._compare_timer, self._linger):
+            if timer is not None:
+                timer.kill(block=False)
         self._holds.stop()
         for comparing in self._comparing.values():
             comparing.stop()
@@ -129,8 +133,9 @@ class Replicator(GeventActor):
 
     def on_failure(self, exception_type: Any, exception_value: Any, traceback: Any) -> None:
         """Killed: nothing more is sent; the cursors stay where they were kept."""
-        if self._compare_timer is not None:
-            self._compare_timer.kill(block=False)
+        for timer in (self._compare_timer, self._linger):
+            if timer is not None:
+                timer.kill(block=False)
         for comparing in self._comparing.values():
             comparing.stop()
         for peer in self._peers.values():
@@ -148,7 +153,6 @@ class Replicator(GeventActor):
             self._monotonic(),
             backlog_bytes=self._thread.run(self._backlog_bytes, 0 if cursor is None else cursor.lsn) if behind else 0,
             behind_secs=max(0, self._now_ms() - since_ms) / 1000 if behind else 0.0,
-            linger_secs=0.0 if self._plan.waits_for_ack else LINGER_SECS,
         )
 
     def _backlog_bytes(self, lsn: int) -> int:
@@ -167,15 +171,26 @@ class Replicator(GeventActor):
                 if self._holds.take(envelope):
                     self.keep(envelope)
             elif type(message) is m.DurableMoved:
-                self._head.seen()
-                for peer in self._peers.values():
-                    peer.head_moved()
+                self._moved()
             elif type(message) is m.ReplicationStatus:
                 envelope.reply(self._status())
             elif type(message) in (m.Resync, m.Diff, m.StopDiff):
                 envelope.reply(self._order(message))
             else:
                 envelope.reply(Refused("StorageFailure", f"replicator does not know {type(message).__name__}"))
+
+    def _moved(self) -> None:
+        """Look at once if somebody waits for an ack; else a little later, and only once however much comes meanwhile."""
+        self._moved_at = self._monotonic()
+        if self._plan.waits_for_ack:
+            self._look_at_head()
+        else:
+            self._linger = spawn_later(LINGER_SECS, self._look_at_head)
+
+    def _look_at_head(self) -> None:
+        self._head.seen()
+        for peer in self._peers.values():
+            peer.head_moved(self._moved_at)
 
     def _order(self, message: m.Resync | m.Diff | m.StopDiff) -> Done | Refused:
         peer = self._peers.get(message.peer)
@@ -192,7 +207,8 @@ class Replicator(GeventActor):
         return Done()
 
     def _status(self) -> dict[str, Any]:
-        now = self._monotonic()
+        now = self._moved_at = self._monotonic()
+        self._look_at_head()  # what came in the last moment counts too
         return {
             "node_id": self._datadir.node_id.hex(),
             "log_uuid": self._datadir.log_uuid.hex(),

@@ -152,8 +152,9 @@ class JournalStore:
         return changed
 
     def _put(self, op, now_ms):
+        made = self.index.bucket(op.bucket) is None
         self._store(self._intent(op.bucket, op.key, op.body, create_bucket=op.other[0]), op.body, now_ms)
-        return [Address(op.bucket, None), Address(op.bucket, op.key)]
+        return [Address(op.bucket, None)] * made + [Address(op.bucket, op.key)]
 
     def _append(self, op, now_ms):
         row = self._row(op.bucket, op.key)

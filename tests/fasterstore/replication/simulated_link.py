@@ -18,7 +18,9 @@ class Link:
         self.world, self.node, self.peer, self.kept = world, node, peer, kept
         store = node.store
         self.machine = Shipping(store.node_id, store.log_uuid, store.head_lsn, store.head_stamp, kept.get(peer.name), self._now())
-        self._save_due = False
+        cursor = kept.get(peer.name)
+        self.peer_log = cursor.peer_log if cursor else b""
+        self._save_due = self._scanning = False
         self._wake_at = None
         self.batches = 0
         self._do(self.machine.start(self._now()))
@@ -34,6 +36,9 @@ class Link:
         self._do(self.machine.owe(addresses, self._now()))
 
     def _do(self, actions):
+        scanned, self._scanning = self._scanning and not self.machine.scan_reason, bool(self.machine.scan_reason)
+        if scanned:  # what was deleted here longer ago than tombstones last, or came late from the peer's earlier life, no scan tells
+            self.node.compare_with(self.peer)
         for action in actions:
             if isinstance(action, Meet):
                 self.world.call(self.node, self.peer, ("status",), self._met, self._not_met)
@@ -59,6 +64,7 @@ class Link:
 
     def _met(self, answer):
         node_id, log_uuid = answer
+        self.peer_log = log_uuid
         self._do(self.machine.met(node_id, log_uuid, self.node.store.horizon_stamp, self._now()))
 
     def _not_met(self):

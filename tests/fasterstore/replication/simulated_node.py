@@ -8,6 +8,9 @@ from fasterstore.replication.shipment import address_of
 from tests.fasterstore.replication.simulated_link import Link
 from tests.fasterstore.replication.simulated_store import Refused
 
+TOMBSTONE_TTL_MS = 9_000_000
+"""More than two clocks of a simulation are ever apart, as the thirty days of a real node are."""
+
 
 class Node:
     """See the module. `life` tells one process from the next; `kept` is what a process leaves on the disk beside the store."""
@@ -42,6 +45,18 @@ class Node:
             return None
         self._told_links()
         return changed
+
+    def tidy(self):
+        """Let go of what nothing uses."""
+        if self.up:
+            self.store.tidy(self.now_ms())
+            self._told_links()
+
+    def expire(self):
+        """Let tombstones go that are old enough."""
+        if self.up:
+            self.store.expire_tombstones(self.now_ms() - TOMBSTONE_TTL_MS, self.now_ms())
+            self._told_links()
 
     def _told_links(self):
         for link in self.links.values():

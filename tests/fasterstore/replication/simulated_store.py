@@ -75,12 +75,13 @@ class ModelStore:
         return getattr(self, f"_{op.kind}")(op, now_ms)
 
     def _put(self, op, now_ms):
-        if not self.exists(op.bucket):
+        made = not self.exists(op.bucket)
+        if made:
             if not op.other[0]:
                 raise Refused
             self._join_bucket(op.bucket, Registers((Create(self._bucket_stamp(op.bucket, now_ms), self.node_id, now_ms),)), now_ms)
         self._write(op.bucket, op.key, op.body, now_ms)
-        return [Address(op.bucket, None), Address(op.bucket, op.key)]
+        return [Address(op.bucket, None)] * made + [Address(op.bucket, op.key)]
 
     def _append(self, op, now_ms):
         held = self._held(op.bucket, op.key)

@@ -9,6 +9,8 @@ import itertools
 import random
 
 CALL_TIMEOUT_MS = 2_000
+REPLAY_MAX_MS = 20_000
+"""A call that comes a second time comes within so much: long enough to meet another life of either node."""
 
 
 class World:
@@ -71,7 +73,7 @@ class World:
             return
         self.after(self._delay(), deliver)
         if self.rng.random() < self.doubles:
-            self.after(self._delay(), deliver)
+            self.after(self._delay() if self.rng.random() < 0.8 else self.rng.randrange(REPLAY_MAX_MS), deliver)
 
     def _delay(self):
         return self.rng.randrange(1, self.delay_ms * (20 if self.rng.random() < 0.1 else 1))
