@@ -58,6 +58,12 @@ def test_so_they_do_where_namespaces_are_refused(tmp_path: Path) -> None:
     _check(tmp_path, 4, "loopback", "--loopback")
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_so_they_do_when_each_write_waits_for_the_peer(tmp_path: Path) -> None:
+    _check(tmp_path, 6, "ack", "--ack", "one")
+
+
 @pytest.mark.faults
 @pytest.mark.timeout(7200)
 def test_many_rounds_of_faults_between_two_nodes(tmp_path: Path) -> None:
