@@ -6,6 +6,8 @@ An expected refusal is the reply `Refused`; an exception in an actor is a defect
 
 from typing import Any, NamedTuple
 
+from actors.replication_messages import JOURNAL_REPLICATION_WIRE_TYPES
+from actors.replicator_messages import REPLICATOR_WIRE_TYPES
 from actors.snapshot_messages import SNAPSHOT_WIRE_TYPES
 from actors.space_messages import SPACE_WIRE_TYPES
 from fasterstore.model import (
@@ -325,6 +327,19 @@ class ScrubOn(NamedTuple):
     turn: int
 
 
+# ---- to repairer (on a node with peers) ----------------------------------------------------------------------------------------
+
+
+class RepairBlob(NamedTuple):
+    """Tell, scrubber or metadata-journal -> repairer: that blob's record failed verification; a peer may have its bytes."""
+
+    blob: BlobNumber
+
+
+class RepairWaiting(NamedTuple):
+    """Tell, repairer -> itself: try those again that no peer could give."""
+
+
 # ---- to rate-limiter -----------------------------------------------------------------------------------------------------------
 
 
@@ -386,6 +401,6 @@ WIRE_TYPES: tuple[type[Any], ...] = (
     CreateUpload, CopyPart, CompleteUpload, AbortUpload,
     CommitPut, DeleteObject, CreateBucket, DeleteBucket, SegmentOpened, SegmentSealed, LeaseSegmentIds, SegmentIdsLeased,
     BlobFoundDamaged, Checkpoint, Checkpointed, ScrubAction, LeaseTokens, TokensLeased, Admit, ForgetAll, CollectVitals, CollectMetrics,
-    *SPACE_WIRE_TYPES, *SNAPSHOT_WIRE_TYPES,
+    *SPACE_WIRE_TYPES, *SNAPSHOT_WIRE_TYPES, *JOURNAL_REPLICATION_WIRE_TYPES, *REPLICATOR_WIRE_TYPES,
 )
 """A type's place in this tuple is its tag on the wire. Both ends are always the same build, so order may change."""

@@ -13,6 +13,8 @@ from actors import messages as m
 from actors import snapshot_messages as snapshot
 from actors import space_messages as space
 from actors.directory import Directory
+from actors.durable_head import DurableHead
+from actors.journal_replication import ReplicationJudges
 from actors.journal_retirement import LogRetirement
 from actors.journal_space import SpaceJudges
 from actors.runtime import Envelope, GeventActor, NativeThread, sleep, spawn, tell
@@ -58,9 +60,11 @@ class MetadataJournal(GeventActor):
         fatal: Callable[[str, bool], None],
         checkpoint_interval_secs: float,
         multipart_ttl_secs: float = 86400,
+        tombstone_ttl_secs: float = 30 * 86400,
         read_grace_secs: float = 600,
         observe: Observe | None = None,
         index_damaged: Callable[[str], None] = lambda reason: None,
+        durable: DurableHead | None = None,
     ) -> None:
         super().__init__()
         self._journal = journal
@@ -71,11 +75,13 @@ class MetadataJournal(GeventActor):
         self._fatal = fatal
         self._checkpoint_interval_secs = checkpoint_interval_secs
         self._multipart_ttl_ms = round(multipart_ttl_secs * 1000)
+        self._tombstone_ttl_ms = round(tombstone_ttl_secs * 1000)
         self._read_grace_ms = round(read_grace_secs * 1000)
         self._checkpoint_due = monotonic() + checkpoint_interval_secs
         self._checkpointed_lsn = journal.head_lsn
         self._observe = observe
         self._index_damaged = index_damaged
+        self._durable = durable
         self._unlogged: list[m.SegmentOpened | m.SegmentSealed] = []
         """Told when there was no room to log it; first in the next batch, since commits rest on it."""
         self._unlogged_why = m.Refused("StorageFull")
@@ -110,6 +116,7 @@ class MetadataJournal(GeventActor):
             snapshot.ReadLogState: self._retirement.state,
             space.SetReadGrace: self._set_read_grace,
             **SpaceJudges(self._requests, journal.index).by_message,
+            **ReplicationJudges(self._requests.replication).by_message,
         }
 
     def on_start(self) -> None:
@@ -205,6 +212,8 @@ class MetadataJournal(GeventActor):
         try:
             self._thread.run(self._journal.write)
             written = True
+            if self._durable is not None:
+                self._durable.moved(self._journal.head_lsn, self._journal.index.state.last_stamp, self._journal.batch_bytes)
         except StorageFull as error:
             self._journal.abandon()
             self._refuse_all(envelopes, m.Refused(error.name, error.detail))
@@ -224,6 +233,9 @@ class MetadataJournal(GeventActor):
         if type(envelope.message) in (m.Tick, m.ReleaseParts):
             if answer is True:
                 self._sweep_on()
+        elif type(envelope.message) is m.BlobFoundDamaged:
+            if answer is True and (repairer := self._directory.find("repairer")) is not None:
+                tell(repairer, m.RepairBlob(envelope.message.blob))
         elif type(envelope.message) is space.PunchRange:
             if type(answer) is space.RangeGivenBack:
                 tell(self._directory.get("segment-writer"), answer)
@@ -232,7 +244,8 @@ class MetadataJournal(GeventActor):
         elif isinstance(answer, ClaimGone):
             envelope.forward(self._directory.get("segment-writer"), envelope.message.resend._replace(must_append=True))
         else:
-            envelope.reply(answer)
+            if self._durable is None or not self._durable.hold(envelope, answer):
+                envelope.reply(answer)
             if type(envelope.message) is m.CommitPut:
                 self._give_back_unnamed(envelope.message, answer)
 
@@ -329,11 +342,12 @@ class MetadataJournal(GeventActor):
         return m.Done()
 
     def _sweep(self, _message: m.Tick | m.ReleaseParts, now_ms: int) -> bool:
-        """Give up a few uploads, let a few parts go; return whether there was anything, hence perhaps more."""
+        """Give up a few uploads, let a few parts and tombstones go; return whether there was anything, hence perhaps more."""
         found = 0
         for sweep, age_ms in (
             (self._requests.expire_uploads, self._multipart_ttl_ms),
             (self._requests.release_parts, self._read_grace_ms),
+            (self._requests.replication.expire_tombstones, self._tombstone_ttl_ms),
         ):
             try:
                 found += sweep(now_ms - age_ms, now_ms)
@@ -367,9 +381,11 @@ class MetadataJournal(GeventActor):
     def _lease_segment_ids(self, message: m.LeaseSegmentIds, _now_ms: int) -> m.SegmentIdsLeased:
         return m.SegmentIdsLeased(*self._requests.lease_segment_ids(message.id_count))
 
-    def _blob_found_damaged(self, message: m.BlobFoundDamaged, _now_ms: int) -> None:
-        if self._requests.mark_damaged(*message):
+    def _blob_found_damaged(self, message: m.BlobFoundDamaged, _now_ms: int) -> bool:
+        marked = self._requests.mark_damaged(*message) > 0
+        if marked:
             logger.error("blob %d failed verification; it is kept, and no longer used for new objects", message.blob)
+        return marked
 
     def _set_read_grace(self, message: space.SetReadGrace, _now_ms: int) -> None:
         self._read_grace_ms = message.grace_ms

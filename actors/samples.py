@@ -5,7 +5,7 @@ One metric: {"name": str, "kind": "counter" | "gauge" | "histogram", "help": str
 for histograms. Gauges that must not be summed over processes carry the label `process`.
 
 Recording is on the hot path, so it is a few additions: prometheus-client's own counters take a lock per call. Only one process's
-greenlets write the numbers. Must never hold a key, an address or a secret.
+greenlets write the numbers. Must never hold a key, a client's address or a secret.
 """
 
 from bisect import bisect_left

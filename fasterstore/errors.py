@@ -106,5 +106,29 @@ class VolumeSuspect(StoreError):
     """A write or sync failed: what is on stable storage is unknown, so nothing may be acknowledged any more."""
 
 
+class Superseded(StoreError):
+    """A peer's change that a later one has replaced here already: there is nothing to do."""
+
+
+class BytesMissing(StoreError):
+    """The bytes that a peer's change names are not here: they have to be pulled."""
+
+
+class ImpossibleChange(StoreError):
+    """A change that no node can have made: a stamp out of range, an id that is none."""
+
+
+class NotHome(StoreError):
+    """A conditional write at another node than the bucket's home; `detail` is the home's node id in hex, "" while it has none."""
+
+
+class ReplicationTimeout(StoreError):
+    """The change is on stable storage here, and no peer has confirmed it in time: whether it survives this node is unknown."""
+
+
+class NoSuchPeer(StoreError):
+    """An order about a peer that is not in FS_REPLICATION_PEERS."""
+
+
 class InvariantError(Exception):
     """A promise of the code itself is broken: a defect, never a reply."""

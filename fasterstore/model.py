@@ -185,6 +185,20 @@ class UsageRow(NamedTuple):
     size_bytes: int
 
 
+class Replica(NamedTuple):
+    """That bytes are a peer's: the pair by which its change is compared, its time, and the numbers of its bytes in the log it came with.
+
+    `origin_blob` is 0 where no blob there holds exactly these bytes, `origin_manifest` 0 unless an upload is adopted.
+    """
+
+    stamp: int
+    origin: bytes
+    modified_ms: int
+    origin_log: bytes
+    origin_blob: int
+    origin_manifest: int = 0
+
+
 class PutIntent(NamedTuple):
     """What a PUT wants, apart from the bytes: carried from web to the journal unchanged.
 
@@ -192,6 +206,8 @@ class PutIntent(NamedTuple):
     With `upload` these bytes become part number `part` of that open upload instead of an object; with `append_at` >= 0 they are added to
     the object that is so many bytes long now. `size_bytes` is what clients see of the body; what is stored of it is `overhead_bytes`
     longer: 0, unless it is sealed under a customer's key. Such a body is like no other, and dedup does not look for one.
+    With `replica` it is a peer's change: no condition holds it back, a later state of the key does (refused as Superseded).
+    With `repairs` the bytes are those of that damaged blob and nothing is named: bucket and key are empty.
     """
 
     bucket: str
@@ -210,6 +226,8 @@ class PutIntent(NamedTuple):
     part: int = 0
     append_at: int = -1
     overhead_bytes: int = 0
+    replica: Replica | None = None
+    repairs: BlobNumber = NO_BLOB
 
 
 class UploadIntent(NamedTuple):

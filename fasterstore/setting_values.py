@@ -22,6 +22,7 @@ _ACCESS_KEY = re.compile(r"[!-+\-.0-<>-~]{1,128}\Z")
 _SECRET = re.compile(r"[!-~]{8,256}\Z")
 _TOKEN = re.compile(r"[!-~]{1,256}\Z")
 _REGION = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 _DIGITS = re.compile(r"[0-9]{1,18}\Z")
 _BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 
@@ -66,16 +67,26 @@ def bind_address(text: str) -> BindAddress:
 
 
 def origin_url(text: str) -> str:
-    """`http(s)://HOST[:PORT]`, without a trailing slash; nothing else may follow."""
+    """`http(s)://HOST[:PORT]` in the one form in which two of them can be compared: lower case, no default port, no trailing slash.
+
+    Nothing else may follow. IPv6 addresses are shortened (RFC 5952).
+    """
     text = text.strip()
     parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/"):
+    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname or parts.path not in ("", "/"):
         raise ValueError("not an origin")
     if parts.query or parts.fragment or "@" in parts.netloc or not re.match(r"[!-~]+\Z", text):
         raise ValueError("more than an origin")
     if parts.port == 0:  # reading .port also raises for one out of range
         raise ValueError("no port")
-    return text.rstrip("/")
+    host = f"[{ipaddress.IPv6Address(parts.hostname)}]" if ":" in parts.hostname else parts.hostname
+    port = "" if parts.port in (None, _DEFAULT_PORTS[parts.scheme]) else f":{parts.port}"
+    return f"{parts.scheme}://{host}{port}"
+
+
+def origin_list(text: str) -> tuple[str, ...]:
+    """Origins separated by commas, each once, in order; blanks around them are dropped."""
+    return tuple(dict.fromkeys(origin_url(part) for part in text.split(",") if part.strip()))
 
 
 def whole_number(low: int, high: int, unit: int = 1) -> Callable[[str], int]:
@@ -114,11 +125,6 @@ def path(text: str) -> str:
     if not text.strip() or re.search(r"[\x00-\x1f\x7f]", text):
         raise ValueError("not a path")
     return text
-
-
-def text(value: str) -> str:
-    """Anything."""
-    return value
 
 
 def access_key(text: str) -> str:

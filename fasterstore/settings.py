@@ -14,6 +14,7 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Literal, NamedTuple
 
 from fasterstore import setting_values as values
+from fasterstore.peer_addresses import refuse_peers
 from fasterstore.setting_values import BindAddress, StartBucket
 
 __all__ = ["BUILT_IN_SECRET_KEY", "SETTINGS", "BindAddress", "Setting", "Settings", "SettingsError", "load"]
@@ -23,11 +24,13 @@ BUILT_IN_SECRET_KEY = "faster-secret-key"
 BUILT_IN_INTERNAL_TOKEN = "internal-replication-token"
 
 CLIENT_NAMES = frozenset(
-    {"FS_ENDPOINT", "FS_BUCKET", "FS_OBJECTS", "FS_SIZE_BYTES", "FS_CONCURRENCY", "FS_CA_CERT", "FS_ENCRYPTION_NEW_KEY_BASE64"}
+    {"FS_ENDPOINT", "FS_BUCKET", "FS_OBJECTS", "FS_SIZE_BYTES", "FS_CONCURRENCY", "FS_ENCRYPTION_NEW_KEY_BASE64"}
 )
 """Read by the scripts, the load generator and `rekey` from the same `.env`; the node knows them only so as not to warn."""
 
 VerifyReads = Literal["true", "strict", "false"]
+ReplicationAck = Literal["async", "one"]
+Conditional = Literal["home", "local"]
 
 
 class SettingsError(Exception):
@@ -37,8 +40,8 @@ class SettingsError(Exception):
 class Setting(NamedTuple):
     """One row of the table.
 
-    `field` is the attribute of `Settings` (empty while nothing that reads it is built); `default` is the text one would write into
-    the variable; an empty default is computed (cores, another key) or means "unset". `parse` returns the value or raises ValueError.
+    `field` is the attribute of `Settings`; `default` is the text one would write into the variable; an empty default is computed
+    (cores, another key) or means "unset". `parse` returns the value or raises ValueError.
     `secret` values are masked wherever they could be printed, and may come from the file named by `<name>_FILE`.
     """
 
@@ -50,7 +53,6 @@ class Setting(NamedTuple):
     meaning: str
     trade_off: str = ""
     secret: bool = False
-    built: bool = True
 
 
 def _whole(name: str, field: str, default: int, bounds: tuple[int, int], meaning: str, trade_off: str, unit_bytes: int = 1) -> Setting:
@@ -84,7 +86,22 @@ SETTINGS: tuple[Setting, ...] = (
             "Its secret; FS_SECRET_KEY if unset.", secret=True),
     Setting("FS_INTERNAL_TOKEN", "internal_token", BUILT_IN_INTERNAL_TOKEN, values.secret, _SECRET_RULE,
             "Token between nodes.", "/_internal/* stays closed while it is the default.", secret=True),
-    Setting("FS_REPLICATION_PEERS", "", "", values.text, "empty", "Peers' URLs, comma-separated.", built=False),
+    Setting("FS_REPLICATION_PEERS", "replication_peers", "", values.origin_list,
+            "URLs separated by commas, each http://HOST[:PORT] or https://HOST[:PORT]",
+            "The FS_ADVERTISE_ADDR of every other node that is to hold the same objects.", "Needs an FS_INTERNAL_TOKEN of your own."),
+    Setting("FS_REPLICATION_ACK", "replication_ack", "async", values.one_of("async", "one"), "async or one",
+            "A write is answered after the local commit (async), or only after a peer has it on stable storage too (one).",
+            "one loses nothing with a whole node, and costs a round trip; without a peer writes are 503."),
+    _whole("FS_ACK_DEGRADE_SECS", "ack_degrade_secs", 0, (0, _DAY_SECS),
+           "After so long without a peer, FS_REPLICATION_ACK=one answers after the local commit until one is back; 0 = never.",
+           "What is written meanwhile is on one node only."),
+    _whole("FS_MAX_CLOCK_SKEW_SECS", "max_clock_skew_secs", 300, (1, _DAY_SECS),
+           "How far ahead a peer's clock may be and still move this node's.", "Changes from further ahead are applied all the same."),
+    _whole("FS_TOMBSTONE_TTL_DAYS", "tombstone_ttl_days", 30, (1, 3_650),
+           "How long a delete is remembered for peers that are away.", "A peer that was away for longer must resync."),
+    Setting("FS_CONDITIONAL", "conditional", "home", values.one_of("home", "local"), "home or local",
+            "Where a write with a condition is judged: at the bucket's home node only, or on any (local).",
+            "With local two nodes may both let the same If-None-Match: * pass."),
     _whole("FS_RATE_LIMIT_PER_SEC", "rate_limit_per_sec", 20_000, (0, 1_000_000_000),
            "Requests per second and access key, 0 = off; health and metrics are exempt.", "Over it a request is answered 503 SlowDown."),
     _whole("FS_MAX_CONNECTIONS_PER_ADDR", "max_connections_per_addr", 0, (0, 1_000_000),
@@ -138,6 +155,8 @@ SETTINGS: tuple[Setting, ...] = (
             "PEM certificate chain, the node's own certificate first: the port then speaks TLS 1.2 and 1.3 only.",
             "Set together with FS_TLS_KEY_PATH; both are read again when they change."),
     Setting("FS_TLS_KEY_PATH", "tls_key_path", "", values.path, "the path of a file", "Its PEM private key, not encrypted."),
+    Setting("FS_CA_CERT", "ca_cert_path", "", values.path, "the path of a file",
+            "PEM certificates by which https:// peers, and this node for its scripts, are known in place of the system's authorities."),
     Setting("FS_WORKERS", "workers", "", values.whole_number(0, 256), "a whole number from 0 to 256",
             "Web worker processes; one for each core if unset.", "Each takes memory; 0 runs everything in one process."),
     Setting("FS_VERIFY_READS", "verify_reads", "true", values.one_of("true", "strict", "false"), "true, strict or false",
@@ -167,6 +186,7 @@ KEY_FALLBACKS: tuple[tuple[str, str], ...] = (
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
 _FILE_NAMES = {f"{setting.name}_FILE": setting.name for setting in SETTINGS if setting.secret}
 _SECRET_FIELDS = frozenset(setting.field for setting in SETTINGS if setting.secret and setting.field)
+_LISTS = (values.bucket_list, values.networks, values.origin_list)
 _SECRET_FILE_MAX_BYTES = 64 * 1024
 
 
@@ -188,6 +208,12 @@ class Settings:
     admin_access_key: str
     admin_secret_key: str
     internal_token: str
+    replication_peers: tuple[str, ...]
+    replication_ack: ReplicationAck
+    ack_degrade_secs: int
+    max_clock_skew_secs: int
+    tombstone_ttl_days: int
+    conditional: Conditional
     rate_limit_per_sec: int
     max_connections_per_addr: int
     min_body_rate_bytes_per_sec: int
@@ -210,6 +236,7 @@ class Settings:
     workers: int
     tls_cert_path: str | None
     tls_key_path: str | None
+    ca_cert_path: str | None
     verify_reads: VerifyReads
     region: str
     min_free_bytes: int
@@ -265,23 +292,31 @@ def load(environ: Mapping[str, str], cores: int | None = None) -> Settings:
         The settings, with `warnings` for unknown FS_ names and half-given keys.
 
     Raises:
-        SettingsError: the first wrong value, or a variable set whose feature is not built.
+        SettingsError: the first wrong value, or a pair of values that cannot go together.
     """
     given = _given(environ)
-    for setting in SETTINGS:
-        if not setting.built and setting.name in given:
-            raise SettingsError(f"{_shown(setting, given[setting.name])}: not built into this version yet; leave it unset")
     keys_origin, warnings = _choose_keys(environ, given)
-    parsed: dict[str, Any] = {}
-    for setting in SETTINGS:
-        if setting.field:
-            parsed[setting.field] = _parse(setting, given.get(setting.name, setting.default))
+    parsed: dict[str, Any] = {setting.field: _parse(setting, given.get(setting.name, setting.default)) for setting in SETTINGS}
     if "FS_WORKERS" not in given:
         parsed["workers"] = cores if cores is not None else len(os.sched_getaffinity(0))
     parsed["admin_access_key"] = parsed["admin_access_key"] or parsed["access_key"]
     parsed["admin_secret_key"] = parsed["admin_secret_key"] or parsed["secret_key"]
     warnings += _judge_tls(parsed, given) + _unknown_names(environ)
-    return Settings(**parsed, region_was_set="FS_REGION" in given, keys_origin=keys_origin, warnings=tuple(warnings))
+    loaded = Settings(**parsed, region_was_set="FS_REGION" in given, keys_origin=keys_origin, warnings=tuple(warnings))
+    if (refusal := _judge_replication(loaded)) is not None:
+        raise SettingsError(refusal)
+    return loaded
+
+
+def _judge_replication(loaded: Settings) -> str | None:
+    if not loaded.replication_peers:
+        if loaded.replication_ack == "async":
+            return None
+        # Answering before any peer has the write would be a weaker promise than the one that was asked for.
+        return "FS_REPLICATION_ACK='one': FS_REPLICATION_PEERS is empty, so no peer could confirm a write"
+    if loaded.uses_built_in_internal_token:
+        return "FS_INTERNAL_TOKEN=***: is the built-in one, which everybody knows; FS_REPLICATION_PEERS needs one of your own on all nodes"
+    return refuse_peers(loaded.advertise_addr, loaded.replication_peers, encrypted=loaded.encryption_key is not None)
 
 
 def _judge_tls(parsed: dict[str, Any], given: dict[str, str]) -> list[str]:
@@ -354,7 +389,7 @@ def _choose_keys(environ: Mapping[str, str], given: dict[str, str]) -> tuple[str
 
 def _parse(setting: Setting, text: str) -> Any:
     if not text:
-        return () if setting.parse in (values.bucket_list, values.networks) else None
+        return () if setting.parse in _LISTS else None
     try:
         return setting.parse(text)
     except ValueError as error:
@@ -362,6 +397,7 @@ def _parse(setting: Setting, text: str) -> Any:
 
 
 def _shown(setting: Setting, text: str) -> str:
+    text = re.sub(r"//[^/,]*@", "//***@", text)  # a URL's user and password are refused, and not shown either
     shortened = text if len(text) <= 80 else f"{text[:80]}..."
     return f"{setting.name}={'***' if setting.secret else repr(shortened)}"
 

@@ -15,18 +15,24 @@ from blake3 import blake3
 from actors import messages as m
 from actors.directory import Directory
 from actors.runtime import GreenletExit
+from fasterstore.metadata import replication_schema as replication
 from fasterstore.metadata import schema
 from fasterstore.metadata import upload_schema as uploads
 from fasterstore.metadata.index import open_connection
+from fasterstore.metadata.replication_schema import ReplicationState
 from fasterstore.metadata.upload_schema import Unused
 from fasterstore.model import PutIntent
+from fasterstore.replication.merge import bucket_exists, created_ms_of, documents_of, highest_stamp, join_registers
 from fasterstore.sealed_body import blob_bytes_of
 from fasterstore.storage.datadir import open_datadir
 from fasterstore.storage.memory_disk import MemoryDisk
 from fasterstore.storage.record import record_bytes
 from tools.storage_actors import StorageActors
 
-TABLES = ("meta", "buckets", "objects", "blobs", "segments", "usage", "uploads", "parts", "manifests", "maps", "releases")
+TABLES = (
+    "meta", "buckets", "objects", "blobs", "segments", "usage", "uploads", "parts", "manifests", "maps", "releases",
+    "tombstones", "bucket_registers", "peer_blobs",
+)  # fmt: skip
 
 
 def rows(path, statement, values=()):
@@ -88,6 +94,35 @@ def audit(path):
     assert not refs
     assert {number: row.live_bytes for number, row in segments.items()} == {number: live[number] for number in segments}
     assert live.keys() <= segments.keys()
+    _audit_replication(path, blobs)
+
+
+def _audit_replication(path, blobs):
+    """Check that tombstones, registers and peers' numbers fit to the other rows, and that no stamp is above what the log says."""
+    meta = dict(rows(path, "SELECT * FROM meta"))
+    state = replication.unpack_replication_state(meta["replication"]) if "replication" in meta else ReplicationState()
+    names = {}
+    for name, number, value in rows(path, "SELECT * FROM buckets"):
+        names[name] = schema.unpack_bucket(name, number, value)
+    objects = [schema.unpack_object(*row) for row in rows(path, "SELECT * FROM objects")]
+    tombstones = [replication.unpack_tombstone(*row) for row in rows(path, "SELECT * FROM tombstones")]
+    assert state.tombstones == len(tombstones)
+    held = {(row[0], row[1]) for row in rows(path, "SELECT b.name, o.key FROM objects o JOIN buckets b ON b.bucket_id = o.bucket_id")}
+    assert not held & {(row.bucket.encode(), row.key) for row in tombstones}
+    stamps = [row.stamp for row in (*objects, *tombstones)]
+    registers = {row[0]: replication.unpack_registers(*row) for row in rows(path, "SELECT * FROM bucket_registers")}
+    assert names.keys() <= registers.keys()
+    for name, row in registers.items():
+        stamps.append(highest_stamp(row.registers))
+        assert join_registers(row.registers, row.registers) == row.registers
+        assert (row.gone_ms == 0) == bucket_exists(row.registers, False) == (name in names)
+        if name in names:
+            held_row = names[name]
+            assert (held_row.settings, held_row.created_ms) == (documents_of(row.registers), created_ms_of(row.registers))
+    assert max(stamps, default=0) <= max(schema.unpack_state(meta["state"]).last_stamp, state.ahead_stamp)
+    known = [replication.unpack_peer_blob(*row) for row in rows(path, "SELECT * FROM peer_blobs")]
+    assert {row.blob for row in known} <= blobs.keys()
+    assert state.has_peer_blobs or not known
 
 
 def _audit_parts(path, buckets, blobs, manifests):
@@ -167,12 +202,17 @@ class Node:
     def index_path(self):
         return self.datadir.index_path
 
+    def more_settings(self):
+        """What is made anew for each start, once there is a directory."""
+        return {}
+
     def start(self):
         self.directory = Directory()
         self._ended = False
         self.actors = StorageActors(
             self.disk, self.datadir, self.directory, fatal=self.fatal, now_ms=lambda: self.now_ms,
             monotonic=lambda: self.monotonic_secs, random_bytes=self.random_bytes, observe=self, **self.settings,
+            **self.more_settings(),
         )  # fmt: skip
         self.progress = list(self.actors.start())
         self.journal, self.writer = self.directory.get("metadata-journal"), self.directory.get("segment-writer")

@@ -158,6 +158,59 @@ def dump_object(options: Any, bucket: str, key: str) -> None:
     _dump(options, "object_of", bucket, key)
 
 
+@cli.group()
+def replication() -> None:
+    """Peers of the node at FS_ENDPOINT. Exit code 0: well, 1: behind or different, 2: a wrong argument, 3: no answer."""
+
+
+def _replication(environ: dict[str, str], verb: str, *arguments: Any, **options: Any) -> NoReturn:
+    from tools import replication as verbs  # noqa: PLC0415
+
+    sys.exit(verbs.main(environ, lambda node: getattr(verbs, verb)(node, *arguments, **options)))
+
+
+@replication.command("status")
+@click.option("--wait", "wait_secs", type=click.FloatRange(0), default=0.0, metavar="SECS", help="Wait until every peer has everything.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def replication_status(environ: dict[str, str], wait_secs: float, as_json: bool) -> None:
+    """How it stands with every peer: what it lacks, and since when."""
+    _replication(environ, "status", as_json=as_json, wait_secs=wait_secs)
+
+
+@replication.command("diff")
+@click.argument("peer", default="")
+@click.option("--heal", is_flag=True, help="Send and fetch what differs; the later change wins, on both sides the same.")
+@click.option("--stop", is_flag=True, help="End the comparison that is under way.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def replication_diff(environ: dict[str, str], peer: str, heal: bool, stop: bool, as_json: bool) -> None:
+    """Compare everything with PEER (the only one if left out), and list what differs."""
+    if stop:
+        _replication(environ, "stop_diff", peer, as_json=as_json)
+    _replication(environ, "diff", peer, heal=heal, as_json=as_json)
+
+
+@replication.command("resync")
+@click.argument("peer", default="")
+@click.option("--no-wait", is_flag=True, help="Only begin it.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def replication_resync(environ: dict[str, str], peer: str, no_wait: bool, as_json: bool) -> None:
+    """Send PEER (the only one if left out) everything again; nothing is deleted there."""
+    _replication(environ, "resync", peer, as_json=as_json, follow=not no_wait)
+
+
+@replication.command("set-home")
+@click.argument("bucket")
+@click.argument("node", default="here")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def replication_set_home(environ: dict[str, str], bucket: str, node: str, as_json: bool) -> None:
+    """Judge conditional writes of BUCKET at NODE: "here", an address or a node id. "?" only tells where they are judged now."""
+    _replication(environ, "set_home", bucket, node, as_json=as_json)
+
+
 @cli.command()
 @click.argument("name", required=False)
 @click.option("--list", "list_pins", is_flag=True, help="Print what snapshots there are.")

@@ -47,7 +47,8 @@ class CopyProcess:
         places = self._places
         order |= {
             "snapshots": places.snapshots, "journal": places.journal, "quarantine": places.quarantine, "index_path": places.index_path,
-            "log_uuid": places.log_uuid.hex(), "keep_free_bytes": self._keep_free_bytes, "now_ms": self._now_ms(), "parent": os.getpid(),
+            "log_uuid": places.log_uuid.hex(), "node_id": places.node_id.hex(), "keep_free_bytes": self._keep_free_bytes,
+            "now_ms": self._now_ms(), "parent": os.getpid(),
         }  # fmt: skip
         failure: StoreError | None = None
         self._running = subprocess.Popen(

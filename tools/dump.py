@@ -137,11 +137,14 @@ def blob_of(datadir: DataDir, number: int) -> Document:
 
 
 def object_of(datadir: DataDir, bucket: str, key: str) -> Document:
-    """An object's row, and its blob or its parts. Raises NotThere, StoreError, OSError."""
+    """An object's row and its blob or parts; of one that is gone its tombstone, if it left one. Raises NotThere, StoreError, OSError."""
     view = open_view(datadir.index_path, _VIEW_CACHE_KIB)
     try:
         found = view.locate(bucket, os.fsencode(key))
         if found.object is None:
+            tombstone = view.replication.key_state(bucket, os.fsencode(key)).tombstone
+            if tombstone is not None:
+                return {"object": "gone", **_plain(tombstone)}
             raise NotThere(f"there is no bucket {bucket}" if found.bucket is None else f"there is no object {key} in {bucket}")
         document: Document = {"bucket": bucket, "key": key, **_plain(found.object)}
         if found.object.blob:
@@ -169,6 +172,7 @@ def _blob(datadir: DataDir, view: IndexView, number: int) -> Document:
         "unused_since_ms": row.zero_since_ms,
         "damaged": row.damaged,
         "location": _plain(place),
+        "known_to_peers_as": [_plain(known) for known in view.replication.peer_blobs_of(number)],
         "record": record_at(datadir, place.segment_id, place.offset) if _exists(datadir, place.segment_id) else "DAMAGED: no segment file",
     }
 

@@ -15,6 +15,7 @@ import requests
 from fasterstore import settings
 from tools.client import Client, ResponseError
 from tools.endpoint import endpoint_of
+from tools.text_table import aligned, printable
 
 EXIT_NO_ANSWER, EXIT_WRONG_SETTING = 1, 2
 _PATH = "/_admin/actors"
@@ -25,6 +26,8 @@ _HEADINGS = (
     "queue mean", "queue max", "busy", "restarts", "last error",
 )  # fmt: skip
 _RIGHT_ALIGNED = frozenset(("pid", "mailbox", "age", "handled", "failed", "queue mean", "queue max", "busy", "restarts"))
+
+_PEER_HEADINGS = ("peer", "state", "entries behind", "bytes behind", "for")
 
 Row = dict[str, Any]
 
@@ -51,7 +54,7 @@ def main(environ: Mapping[str, str], *, as_json: bool) -> int:
         return EXIT_WRONG_SETTING
     with client:
         try:
-            rows, now = _ask(client)
+            rows, peers, now = _ask(client)
         except requests.exceptions.SSLError:
             print(f"{endpoint}: its certificate is not trusted; FS_CA_CERT names the file of whoever signed it", file=sys.stderr)
             return EXIT_NO_ANSWER
@@ -65,19 +68,22 @@ def main(environ: Mapping[str, str], *, as_json: bool) -> int:
             print(f"{endpoint}{_PATH}: the answer is not that of a node", file=sys.stderr)
             return EXIT_NO_ANSWER
     print(json.dumps(rows, indent=2) if as_json else table(rows, now))
+    if peers and not as_json:
+        print("\n" + table_of_peers(peers))
     return 0
 
 
-def _ask(client: Client) -> tuple[list[Row], float]:
-    """The rows, and the node's own time as Unix seconds (to the second): its clock and this one's may differ."""
+def _ask(client: Client) -> tuple[list[Row], list[Row], float]:
+    """The actors, the peers, and the node's own time as Unix seconds (to the second): its clock and this one's may differ."""
     response = client.send("GET", _PATH)
     if response.status_code != requests.codes.ok:
         raise ResponseError(response)
-    rows = response.json()["actors"]
-    if not all(isinstance(row, dict) for row in rows):
-        raise ValueError("each actor must be an object")
+    document = response.json()
+    rows, peers = document["actors"], document.get("peers", [])
+    if not all(isinstance(row, dict) for row in (*rows, *peers)):
+        raise ValueError("each actor and each peer must be an object")
     date = response.headers.get("date")
-    return rows, parsedate_to_datetime(date).timestamp() if date else time()
+    return rows, peers, parsedate_to_datetime(date).timestamp() if date else time()
 
 
 def table(rows: list[Row], now: float) -> str:
@@ -85,15 +91,22 @@ def table(rows: list[Row], now: float) -> str:
 
     A process that gave no answer has only a name, a state and an error; its other cells are empty.
     """
-    cells = [_HEADINGS, *(_cells(row, now) for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join(
-        "  ".join(
-            text.rjust(width) if heading in _RIGHT_ALIGNED else text.ljust(width)
-            for heading, text, width in zip(_HEADINGS, line, widths, strict=True)
-        ).rstrip()
-        for line in cells
-    )
+    return aligned(_HEADINGS, [_cells(row, now) for row in rows], _RIGHT_ALIGNED)
+
+
+def table_of_peers(peers: list[Row]) -> str:
+    """The node's peers, in the order of FS_REPLICATION_PEERS: what each of them lacks, and for how long."""
+    lines = [
+        (
+            _text(peer, "peer"),
+            _text(peer, "state") + (", not waited for" if peer.get("degraded") else ""),
+            _text(peer, "lag_entries"),
+            _text(peer, "lag_bytes"),
+            _duration(peer["lag_secs"]) if peer.get("lag_secs") else "",
+        )
+        for peer in peers
+    ]
+    return aligned(_PEER_HEADINGS, lines, _PEER_HEADINGS[2:])
 
 
 def _cells(row: Row, now: float) -> tuple[str, ...]:
@@ -117,9 +130,8 @@ def _cells(row: Row, now: float) -> tuple[str, ...]:
 
 
 def _text(row: Row, field: str) -> str:
-    """A field on one line; what a terminal would obey instead of print is left out."""
     value = row.get(field)
-    return "" if value is None else "".join(char for char in " ".join(str(value).split()) if char.isprintable())
+    return "" if value is None else printable(value)
 
 
 def _busy_share(row: Row, now: float) -> str:

@@ -16,7 +16,7 @@ from fasterstore.metadata.entries import SegmentIdsLeased
 from fasterstore.metadata.index_file import is_damage
 from fasterstore.metadata.index_writer import IndexWriter
 from fasterstore.metadata.journal import Journal
-from fasterstore.metadata.judge import Identity
+from fasterstore.metadata.judge import DEFAULT_RULES, Identity, Rules
 from fasterstore.metadata.rebuild import put_base
 from fasterstore.metadata.roll import Places
 from fasterstore.model import SegmentId
@@ -40,8 +40,9 @@ def places_of(disk: Disk, datadir: DataDir) -> Places:
     for folder in (datadir.snapshots_dir, datadir.quarantine_dir):
         os.makedirs(folder, exist_ok=True)
     return Places(
-        RealDisk(), disk, datadir.snapshots_dir, datadir.journal_dir, datadir.quarantine_dir, datadir.index_path, datadir.log_uuid
-    )
+        RealDisk(), disk, datadir.snapshots_dir, datadir.journal_dir, datadir.quarantine_dir, datadir.index_path, datadir.log_uuid,
+        datadir.node_id,
+    )  # fmt: skip
 
 
 class JournalStart:
@@ -56,7 +57,9 @@ class JournalStart:
         now_ms: Callable[[], int],
         monotonic: Callable[[], float],
         random_bytes: Callable[[int], bytes],
+        rules: Rules = DEFAULT_RULES,
     ) -> None:
+        self._rules = rules
         self._disk = disk
         self._datadir = datadir
         self._segment_length = segment_length
@@ -117,7 +120,7 @@ class JournalStart:
 
     def _open(self) -> Iterator[Progress]:
         datadir = self._datadir
-        index = IndexWriter(datadir.index_path, datadir.log_uuid, self._random_bytes)
+        index = IndexWriter(datadir.index_path, datadir.log_uuid, self._random_bytes, node_id=datadir.node_id)
         recovered: Recovered | None = None
         witness = Witness(self._disk, datadir.witness_path)
         try:
@@ -125,7 +128,7 @@ class JournalStart:
             if applied + 1 < self._log_first_lsn():
                 raise DamagedRow(f"the index ends at LSN {applied}, the log begins at LSN {self._log_first_lsn()}")
             recovered = self._recover(applied)
-            who = Identity(datadir.node_id, datadir.log_uuid)
+            who = Identity(datadir.node_id, datadir.log_uuid, self._rules)
             journal = Journal(
                 index,
                 recovered.writer,

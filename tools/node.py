@@ -15,6 +15,7 @@ from functools import partial
 
 from fasterstore import settings as settings_module
 from fasterstore.errors import StoreError
+from fasterstore.replication.board import ReplicationBoard
 from fasterstore.settings import Settings
 from fasterstore.storage.datadir import DataDir, DirInUse, DirLock, open_datadir
 from fasterstore.storage.disk import RealDisk
@@ -23,8 +24,10 @@ from tools import logs
 from tools.banner import banner
 from tools.address_board import AddressBoard
 from tools.connection_board import ConnectionBoard
+from tools.internal_board import InternalBoard
+
 from tools.supervisor import Child, Supervisor
-from tools.tls_check import check
+from tools.tls_check import check, check_authorities
 
 logger = logging.getLogger("fasterstore.node")
 
@@ -47,6 +50,11 @@ def main() -> int:
             print(verdict.refusal, file=sys.stderr)
             return EXIT_WRONG_SETTING
         warnings += [verdict.warning] if verdict.warning else []
+    if settings.ca_cert_path is not None and any(peer.startswith("https://") for peer in settings.replication_peers):
+        refusal = check_authorities(settings.ca_cert_path).refusal
+        if refusal:
+            print(refusal, file=sys.stderr)
+            return EXIT_WRONG_SETTING
     _configure_logs(settings, "supervisor")
     for warning in warnings:
         logger.warning(warning)
@@ -76,11 +84,15 @@ def main() -> int:
     slots = max(settings.workers, 1) + 1  # a single process that has become read-only gets a worker in slot 1
     board = ConnectionBoard(slots)
     addresses = AddressBoard(slots) if settings.max_connections_per_addr else None
+    peers = ReplicationBoard(settings.replication_peers) if settings.replication_peers else None
+    internal = InternalBoard()
     supervisor = Supervisor(
         data_dir=datadir.path,
         workers=settings.workers,
-        storage_main=_child("single" if settings.workers == 0 else "storage", settings, datadir, listener, board, addresses),
-        worker_main=_child("worker", settings, datadir, listener, board, addresses),
+        storage_main=_child(
+            "single" if settings.workers == 0 else "storage", settings, datadir, listener, board, addresses, peers, internal
+        ),
+        worker_main=_child("worker", settings, datadir, listener, board, addresses, peers, internal),
         worker_ended=partial(_clear_slot, board, addresses),
         drain_secs=settings.request_timeout_secs,
     )
@@ -146,6 +158,8 @@ def _child(
     listener: socket.socket,
     board: ConnectionBoard,
     addresses: AddressBoard | None,
+    peers: ReplicationBoard | None,
+    internal: InternalBoard,
 ) -> Callable[[Child], None]:
     """What a forked child of that role runs."""
 
@@ -161,15 +175,15 @@ def _child(
             listener.close()
             from tools import storage_process
 
-            storage_process.run(settings, datadir, keyring, child)
+            storage_process.run(settings, datadir, keyring, child, peers)
         elif role == "worker":
             from tools import worker_process
 
-            worker_process.run(settings, datadir, keyring, child, listener, board, addresses)
+            worker_process.run(settings, datadir, keyring, child, listener, board, addresses, peers, internal)
         else:
             from tools import single_process
 
-            single_process.run(settings, datadir, keyring, child, listener, addresses)
+            single_process.run(settings, datadir, keyring, child, listener, addresses, peers)
 
     return run
 

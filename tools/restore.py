@@ -116,7 +116,7 @@ def _prepare(disk: Disk, pin: pins.Pin, target: Target, lsn: int, data_dir: str 
     same_log = data_dir is not None and read_identity(disk, data_dir)[1] == pin.log_uuid
     if lsn != pin.lsn and not same_log:
         raise RestoreRefused(f"snapshot {pin.name} is of another log than the one in {data_dir}: only LSN {pin.lsn} can be restored")
-    for what, done, total in prepare(disk, pin, target, lsn, data_dir if same_log else None, os.urandom):
+    for what, done, total in prepare(disk, pin, target, lsn, data_dir if same_log else None, os.urandom, now_ms=int(time.time() * 1000)):
         bar.show(what, done, total)
     return bytes.fromhex(what)
 

@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> int:
     die_with_parent(order["parent"])
     give_way()
     folders = (order["snapshots"], order["journal"], order["quarantine"], order["index_path"])
-    places = Places(RealDisk(), RealDisk(), *folders, bytes.fromhex(order["log_uuid"]))
+    places = Places(RealDisk(), RealDisk(), *folders, bytes.fromhex(order["log_uuid"]), bytes.fromhex(order["node_id"]))
     upto_lsn, keep_free_bytes = order["upto_lsn"], order["keep_free_bytes"]
     if what == "roll":
         steps = roll(places, upto_lsn, now_ms=order["now_ms"], keep_free_bytes=keep_free_bytes, random_bytes=os.urandom)

@@ -5,7 +5,7 @@ from typing import Any
 
 from actors.directory import Directory
 from actors.runtime import GeventRef
-from actors.scrubber import Scrubber
+from actors.scrubber import Repair, Scrubber
 from fasterstore.scrub.report import ScrubReport
 from fasterstore.settings import Settings
 from fasterstore.storage.datadir import DataDir
@@ -22,7 +22,9 @@ def make_report(settings: Settings) -> ScrubReport:
     return ScrubReport(settings.scrub_interval_days * _DAY_SECS, settings.scrub_max_disk_percent / 100)
 
 
-def start_scrubber(settings: Settings, disk: Disk, datadir: DataDir, directory: Directory, report: ScrubReport) -> Any:
+def start_scrubber(
+    settings: Settings, disk: Disk, datadir: DataDir, directory: Directory, report: ScrubReport, repair: Repair | None = None
+) -> Any:
     """Start the scrubber under its name in `directory`; return its ref."""
     ref: Any = Scrubber.start(
         disk,
@@ -33,6 +35,7 @@ def start_scrubber(settings: Settings, disk: Disk, datadir: DataDir, directory: 
         now_ms=now_ms,
         monotonic=time.monotonic,
         busy=lambda: _somebody_waits(directory),
+        repair=repair,
     )
     directory.register(Scrubber.name, ref)
     return ref

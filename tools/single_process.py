@@ -3,6 +3,7 @@
 import socket
 
 from fasterstore.keyring import Keyring
+from fasterstore.replication.board import ReplicationBoard
 from fasterstore.settings import Settings
 from fasterstore.storage.datadir import DataDir
 from tools.address_board import AddressBoard, SlotBoard
@@ -13,10 +14,16 @@ from web.worker import LinkState
 
 
 def run(
-    settings: Settings, datadir: DataDir, keyring: Keyring, child: Child, listener: socket.socket, addresses: AddressBoard | None
+    settings: Settings,
+    datadir: DataDir,
+    keyring: Keyring,
+    child: Child,
+    listener: socket.socket,
+    addresses: AddressBoard | None,
+    peers: ReplicationBoard | None = None,
 ) -> None:
     """The single process from its imports to its orderly stop; it still has storage's socket, for tools that attach to it."""
-    storage = StorageProcess(settings, datadir, keyring, child)
+    storage = StorageProcess(settings, datadir, keyring, child, peers)
     web = WebProcess(
         settings,
         datadir,
@@ -26,6 +33,7 @@ def run(
         directory=storage.directory,
         link_state=lambda: LinkState(web.worker.index is not None, "starting"),
     )
+    web.worker.replication = peers
     storage.web_samples = web.worker.metrics.samples
     storage.reload = web.reload
     if addresses is not None:

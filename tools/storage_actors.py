@@ -12,6 +12,7 @@ from typing import Any
 from actors.compaction_state import CompactionState
 from actors.compactor import CompactionPlan, Compactor
 from actors.directory import Directory
+from actors.durable_head import DurableHead
 from actors.metadata_journal import MetadataJournal, Observe
 from actors.segment_writer import SegmentWriter
 from actors.snapshot_state import SnapshotState
@@ -19,6 +20,7 @@ from actors.snapshots import CopyWorker, SnapshotPlan, Snapshots
 from fasterstore.errors import DamagedLog
 from fasterstore.keyring import Keyring
 from fasterstore.metadata.index import IndexView
+from fasterstore.metadata.judge import DEFAULT_RULES, Rules
 from fasterstore.metadata.roll import Places
 from fasterstore.model import SegmentId
 from fasterstore.settings import Settings
@@ -42,11 +44,16 @@ def compaction_plan(settings: Settings) -> CompactionPlan:
     )
 
 
+def journal_rules(settings: Settings) -> Rules:
+    """What the settings say of how changes are judged."""
+    return Rules(max_clock_skew_ms=settings.max_clock_skew_secs * 1000, conditions_anywhere=settings.conditional == "local")
+
+
 class StorageActors:
     """See the module. `fatal(reason, suspect)` ends the process; `observe` counts journal batches.
 
     Without `compaction` no space is given back. Without `snapshots` no copy of the index is kept and the log is never shortened;
-    `copy_worker` makes what folds and checks copies.
+    `copy_worker` makes what folds and checks copies. With `durable` the journal tells of what has become durable (`start_replicator`).
     """
 
     def __init__(
@@ -69,7 +76,13 @@ class StorageActors:
         compaction: CompactionPlan | None = None,
         snapshots: SnapshotPlan | None = None,
         copy_worker: Callable[[Places], CopyWorker] | None = None,
+        rules: Rules = DEFAULT_RULES,
+        tombstone_ttl_secs: float = 30 * 86400,
+        durable: DurableHead | None = None,
     ) -> None:
+        self._durable = durable
+        self._rules = rules
+        self._tombstone_ttl_secs = tombstone_ttl_secs
         self._snapshots = snapshots
         self._copy_worker = copy_worker
         self.snapshot_state = SnapshotState()
@@ -107,12 +120,15 @@ class StorageActors:
         """
         disk, datadir = self._disk, self._datadir
         start = JournalStart(
-            disk, datadir, self._segment_length, now_ms=self._now_ms, monotonic=self._monotonic, random_bytes=self._random_bytes
-        )
+            disk, datadir, self._segment_length, now_ms=self._now_ms, monotonic=self._monotonic, random_bytes=self._random_bytes,
+            rules=self._rules,
+        )  # fmt: skip
         yield from start.run()
         journal, lease = start.journal, start.lease
         self.torn_bytes, self.rebuilt = start.torn_bytes, start.rebuilt
         self.epoch, self.index_uuid = journal.epoch, journal.index_uuid
+        if self._durable is not None:
+            self._durable.begin(journal.head_lsn, journal.index.state.last_stamp)
         appender = SegmentAppender(
             disk,
             datadir.segments_dir,
@@ -132,9 +148,11 @@ class StorageActors:
                 fatal=self._fatal,
                 checkpoint_interval_secs=self._checkpoint_interval_secs,
                 multipart_ttl_secs=self._multipart_ttl_secs,
+                tombstone_ttl_secs=self._tombstone_ttl_secs,
                 read_grace_secs=self._read_grace_secs,
                 observe=self._observe,
                 index_damaged=partial(mark_index_damaged, disk, datadir),
+                durable=self._durable,
             ),
             MetadataJournal.name,
         )
@@ -180,6 +198,7 @@ class StorageActors:
             self.snapshot_state,
             now_ms=self._now_ms,
             monotonic=self._monotonic,
+            cursors=tuple if self._durable is None else self._durable.wanted_after,
         )
         self._start_actor(ref, Snapshots.name)
 

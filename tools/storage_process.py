@@ -13,29 +13,45 @@ from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
 from actors.directory import Directory
-from actors.messages import ConfigureBucket, CreateBucket, WorkerLost
+from actors.durable_head import DurableHead
+from actors.messages import ConfigureBucket, CreateBucket, Refused, WorkerLost
 from actors.observer import Observer
 from actors.rate_limiter import RateLimiter
+from actors.repairer import RepairByPeers, RepairCounts
+from actors.replication_messages import SetPeers
+from actors.replication_samples import replication_samples
 from actors.runtime import Event, sleep
 from actors.samples import MetricSamples
 from actors.scrub_samples import scrub_samples
 from actors.snapshots import SnapshotPlan
 from actors.transport import StorageListener
 from actors.wire import Hello
-from fasterstore.errors import DamagedLog, DamagedRow, InvariantError, StorageFull, StoreError, UnsupportedFormat, VolumeSuspect
+from fasterstore.errors import (
+    DamagedLog,
+    DamagedRow,
+    InvariantError,
+    StorageFailure,
+    StorageFull,
+    StoreError,
+    UnsupportedFormat,
+    VolumeSuspect,
+)
 from fasterstore.keyring import Keyring
 from fasterstore.metadata.index import IndexView
 from fasterstore.metadata.index_writer import IndexFullError, SqliteError
 from fasterstore.metadata.journal import FoldFailed
 from fasterstore.policy.public_read import public_read_policy
+from fasterstore.replication.board import ReplicationBoard
 from fasterstore.settings import Settings
 from fasterstore.storage.datadir import STORAGE_LOCK_NAME, DataDir, DirLock
 from fasterstore.storage.disk import RealDisk
 from fasterstore.token_buckets import TokenBuckets
 from tools.commands import follow_commands
 from tools.copy_process import CopyProcess
+from tools.repairing import start_repairer
+from tools.replicating import start_replicator
 from tools.scrubbing import make_report, start_scrubber
-from tools.storage_actors import StorageActors, compaction_plan
+from tools.storage_actors import StorageActors, compaction_plan, journal_rules
 from tools.storage_metrics import StorageMetrics, lease_samples
 from tools.supervisor import EXIT_LOG_DAMAGED, EXIT_REFUSED, EXIT_VOLUME_SUSPECT, Child
 from tools.wall_clock import now_ms
@@ -45,6 +61,7 @@ logger = logging.getLogger("fasterstore.storage")
 CREDIT_BYTES = 16 << 20
 """Bytes in flight from one worker: about 250 full small bodies."""
 LOG_PROGRESS_SECS = 1.0
+_DAY_SECS = 86_400
 MAX_DEPTH = 2048
 """Asks in flight from one worker."""
 
@@ -59,8 +76,11 @@ class Outcome(NamedTuple):
 class StorageProcess:
     """One life of storage. `serve` returns at an orderly stop."""
 
-    def __init__(self, settings: Settings, datadir: DataDir, keyring: Keyring, child: Child) -> None:
+    def __init__(
+        self, settings: Settings, datadir: DataDir, keyring: Keyring, child: Child, peers: ReplicationBoard | None = None
+    ) -> None:
         self._settings = settings
+        self._replication_board = peers
         self._datadir = datadir
         self._child = child
         self._stop = Event()
@@ -69,6 +89,12 @@ class StorageProcess:
         self._metrics = StorageMetrics(lambda: self._view)
         self._scrub_report = make_report(settings)
         self._scrubber: Any = None
+        self._keyring = keyring
+        self._repairs = RepairCounts()
+        self._repairer: Any = None
+        self._replicator: Any = None
+        peer_urls = settings.replication_peers
+        self._durable = DurableHead(self.directory, peer_urls, waits_for_ack=settings.replication_ack == "one") if peer_urls else None
         self.actors = StorageActors(
             RealDisk(),
             datadir,
@@ -83,12 +109,15 @@ class StorageProcess:
             observe=self._metrics,
             keyring=keyring,
             compaction=compaction_plan(settings),
+            rules=journal_rules(settings),
+            tombstone_ttl_secs=settings.tombstone_ttl_days * _DAY_SECS,
             snapshots=SnapshotPlan(
                 interval_secs=settings.metadata_compact_interval_secs,
                 retention_bytes=settings.wal_retention_bytes,
                 pin_max_bytes=settings.snapshot_pin_max_bytes,
                 min_free_bytes=settings.min_free_bytes,
             ),
+            durable=self._durable,
             copy_worker=partial(CopyProcess, keep_free_bytes=settings.min_free_bytes // 2, now_ms=now_ms),
         )
         self._listener = StorageListener(datadir.path, self.directory, self._hello)
@@ -121,8 +150,17 @@ class StorageProcess:
         if self.actors.torn_bytes:
             logger.warning("%d bytes of an unacknowledged batch were set aside in quarantine", self.actors.torn_bytes)
         self._view = IndexView(self._datadir.index_path)
+        self._set_peers()
         self._create_buckets()
-        self._scrubber = start_scrubber(self._settings, RealDisk(), self._datadir, self.directory, self._scrub_report)
+        repairer = start_repairer(self._settings, RealDisk(), self._datadir, self.directory, self._keyring, self._repairs)
+        self._repairer = repairer
+        repair = None if repairer is None else RepairByPeers(repairer)
+        self._scrubber = start_scrubber(self._settings, RealDisk(), self._datadir, self.directory, self._scrub_report, repair)
+        if self._durable is not None and self._replication_board is not None:
+            # Behind the buckets: with FS_REPLICATION_ACK=one they would wait for a peer, and the peer's for this node.
+            self._replicator = start_replicator(
+                self._settings, RealDisk(), self._datadir, self.directory, self._keyring, self._durable, self._replication_board
+            )
         self._listener.ready()
         logger.info("epoch %d ready after %.3f s", self.actors.epoch, time.monotonic() - started)
 
@@ -136,8 +174,12 @@ class StorageProcess:
         for name in ("observer", "rate-limiter"):
             if (ref := self.directory.find(name)) is not None:
                 ref.stop()  # type: ignore[attr-defined]
+        if self._replicator is not None:
+            self._replicator.stop()
         if self._scrubber is not None:
             self._scrubber.stop()
+        if self._repairer is not None:
+            self._repairer.kill()  # it may be in the middle of a long blob, which has no name yet
         self.actors.stop()
         if self._view is not None:
             self._view.close()
@@ -169,6 +211,9 @@ class StorageProcess:
     def _samples(self) -> list[MetricSamples]:
         own = self._metrics.samples() + self.actors.compaction_state.samples() + self.actors.snapshot_state.samples(now_ms)
         own += lease_samples(self._buckets)
+        if self._replication_board is not None:
+            own += self._repairs.samples()
+        own += replication_samples(self._replication_board, now_ms)
         return own + scrub_samples(self._scrub_report) + self.web_samples()
 
     def _hello(self) -> Hello:
@@ -176,6 +221,12 @@ class StorageProcess:
 
     def _peers(self) -> list[tuple[str, object]]:
         return [(f"worker-{peer.worker}", peer.ref("observer")) for peer in self._listener.peers() if peer.worker >= 0]
+
+    def _set_peers(self) -> None:
+        """Before any change: whether a delete leaves a tombstone is a question of whether there are peers."""
+        answer = self.directory.get("metadata-journal").ask(SetPeers(list(self._settings.replication_peers)))
+        if isinstance(answer, Refused):
+            self._refuse_start(StorageFull(answer.detail) if answer.error == "StorageFull" else StorageFailure(str(answer)))
 
     def _create_buckets(self) -> None:
         journal = self.directory.get("metadata-journal")
@@ -200,8 +251,8 @@ class StorageProcess:
             self._stop.set()
 
 
-def run(settings: Settings, datadir: DataDir, keyring: Keyring, child: Child) -> None:
+def run(settings: Settings, datadir: DataDir, keyring: Keyring, child: Child, peers: ReplicationBoard | None = None) -> None:
     """The storage process from its imports to its orderly stop."""
-    process = StorageProcess(settings, datadir, keyring, child)
+    process = StorageProcess(settings, datadir, keyring, child, peers)
     process.start()
     process.wait()

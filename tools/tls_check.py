@@ -6,6 +6,8 @@ SSLContext would then call itself for ever. So this forks, and what comes back t
 
 import os
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, NoReturn
 
 _DAY_SECS = 86_400
@@ -22,24 +24,33 @@ class Verdict(NamedTuple):
 
 def check(cert_path: str, key_path: str) -> Verdict:
     """Load the pair as the workers will, and throw it away. Never raises."""
+    return _in_a_child(f"FS_TLS_CERT_PATH={cert_path!r}", partial(_verdict, cert_path, key_path))
+
+
+def check_authorities(ca_path: str) -> Verdict:
+    """Load the certificates by which peers are known as their clients will, and throw them away. Never raises."""
+    return _in_a_child(f"FS_CA_CERT={ca_path!r}", partial(_verdict_of_authorities, ca_path))
+
+
+def _in_a_child(named: str, look: Callable[[], Verdict]) -> Verdict:
     read_fd, write_fd = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(read_fd)
-        _report(write_fd, cert_path, key_path)
+        _report(write_fd, look)
     os.close(write_fd)
     with open(read_fd, encoding="utf-8", errors="replace") as pipe:
         lines = pipe.read().split("\n")
     _, status = os.waitpid(pid, 0)
     if len(lines) != len(Verdict._fields):
-        return Verdict(f"FS_TLS_CERT_PATH={cert_path!r}: the check ended with code {os.waitstatus_to_exitcode(status)}")
+        return Verdict(f"{named}: the check ended with code {os.waitstatus_to_exitcode(status)}")
     return Verdict(*lines)
 
 
-def _report(write_fd: int, cert_path: str, key_path: str) -> NoReturn:
+def _report(write_fd: int, look: Callable[[], Verdict]) -> NoReturn:
     code = 1
     try:
-        os.write(write_fd, "\n".join(_verdict(cert_path, key_path)).encode())
+        os.write(write_fd, "\n".join(look()).encode())
         code = 0
     finally:
         os._exit(code)
@@ -60,4 +71,14 @@ def _verdict(cert_path: str, key_path: str) -> Verdict:
         return Verdict("", f"{named} has expired: clients will refuse it")
     if left_secs < EXPIRES_SOON_DAYS * _DAY_SECS:
         return Verdict("", f"{named} expires in {int(left_secs // _DAY_SECS)} days")
+    return Verdict("")
+
+
+def _verdict_of_authorities(ca_path: str) -> Verdict:
+    import ssl  # noqa: PLC0415  (not in the supervisor)
+
+    try:
+        ssl.create_default_context(cafile=ca_path)
+    except OSError as error:  # ssl.SSLError is one too
+        return Verdict(f"FS_CA_CERT={ca_path!r}: must name a readable PEM certificate ({error.strerror or error})")
     return Verdict("")

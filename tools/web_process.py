@@ -70,6 +70,7 @@ class WebProcess:
             link_state=link_state,
             host_id=datadir.node_id.hex(),
             keyring=keyring,
+            node_id=datadir.node_id,
         )
         limits = HttpLimits(
             progress_timeout_secs=settings.request_timeout_secs,

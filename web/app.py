@@ -22,6 +22,7 @@ from web import (
     admin,
     admin_compaction,
     admin_policy,
+    admin_replication,
     admin_scrub,
     bucket,
     bucket_encryption,
@@ -105,9 +106,12 @@ class StoreApp(bottle.Bottle):
         self.route("/metrics", "GET", exposition.exposition, access="metrics")
         self.route("/_admin/actors", "GET", admin.actors, access="admin")
         self.route("/_admin/compaction", "ANY", admin_compaction.compaction, access="admin")
+        self.route("/_admin/replication", "ANY", admin_replication.replication, access="admin")
         self.route("/_admin/scrub", "ANY", admin_scrub.scrub, access="admin")
         self.route("/_admin/policy/<:re:[^/]+>", "ANY", admin_policy.admin_policy, access="admin")
         self.route(f"/_admin{BELOW}", "ANY", admin.unknown, access="admin")
+        for method, path, callback in internal.ROUTES:
+            self.route(path, method, callback, access="internal")
         self.route(f"/_internal{BELOW}", "ANY", internal.unknown, access="internal")
         self.route(EVERYTHING, "ANY", s3, access="s3")
         self._s3_route = self.routes[-1]
@@ -157,7 +161,7 @@ class Wrapper:
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
-        self._gatekeeper = Gatekeeper(worker.settings)
+        self._gatekeeper = Gatekeeper(worker.settings, worker.refusals)
         self._host_header = ("x-amz-id-2", worker.host_id)
         self._id_prefix = os.urandom(4).hex().upper()
         self._requests = 0

@@ -18,6 +18,8 @@ from fasterstore.s3.post_signature import verify_form
 from fasterstore.s3.sigv4 import declared_payload, is_query_signed
 from fasterstore.settings import Settings
 from web.context import ANONYMOUS, Request
+from web.internal_access import InternalGate
+from web.refusal_log import RefusalLog
 
 Access = Literal["open", "metrics", "s3", "admin", "internal"]
 QUERY_SCHEMES = frozenset(("sigv4-query", sigv2.QUERY_SCHEME))
@@ -33,7 +35,6 @@ _BUILT_IN_ADMIN_SECRET = (
     "The built-in secret key is honoured only for clients on the node's own machine. "
     "Set FS_ADMIN_ACCESS_KEY and FS_ADMIN_SECRET_KEY on the node to reach /_admin from elsewhere."
 )
-_INTERNAL_CLOSED = "/_internal is closed until FS_INTERNAL_TOKEN is set to a value of your own."
 
 
 def is_local(request: Request) -> bool:
@@ -51,11 +52,12 @@ def is_loopback(address: str) -> bool:
 class Gatekeeper:
     """Decides about each request by the access its route declares."""
 
-    __slots__ = ("_admin", "_s3", "_settings")
+    __slots__ = ("_admin", "_internal", "_s3", "_settings")
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, refusals: RefusalLog) -> None:
         region = RegionRule(settings.region, settings.region_was_set)
         self._settings = settings
+        self._internal = InternalGate(settings, refusals)
         # Two sets of credentials: an admin key with a secret of its own may share the name of the other.
         self._s3 = Authenticator({settings.access_key: settings.secret_key}.get, region, settings.allow_sigv2)
         self._admin = Authenticator({settings.admin_access_key: settings.admin_secret_key}.get, region)
@@ -74,7 +76,7 @@ class Gatekeeper:
         if access == "admin":
             return self._admit_admin(request, now_ms)
         # "internal", and whatever a route may one day say by mistake.
-        return self._admit_internal(request)
+        return self._internal.admit(request, now_ms, is_local(request))
 
     def _admit_s3(self, request: Request, now_ms: int) -> AuthResult:
         settings = self._settings
@@ -105,14 +107,6 @@ class Gatekeeper:
         if settings.admin_uses_built_in_secret and not is_local(request):
             raise S3Error("AccessDenied", _BUILT_IN_ADMIN_SECRET)
         return identity
-
-    def _admit_internal(self, request: Request) -> AuthResult:
-        settings = self._settings
-        if settings.uses_built_in_internal_token:
-            raise S3Error("AccessDenied", _INTERNAL_CLOSED)
-        if not _same(request.headers.get("x-fs-internal-token", ""), settings.internal_token):
-            raise S3Error("AccessDenied")
-        return ANONYMOUS
 
     def _admit_metrics(self, request: Request) -> AuthResult:
         token = self._settings.metrics_token

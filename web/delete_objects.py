@@ -16,7 +16,9 @@ from fasterstore.s3.names import KEY_MAX_BYTES
 from fasterstore.s3.xml_reader import LARGE_DOCUMENT_MAX_BYTES
 from web.authorise import authorise_keys
 from web.body import DOCUMENT_MAX_BYTES, receive_document
+from web.bucket_home import home_of_bucket
 from web.context import Request
+from web.home_refusal import not_home
 from web.lookup import need_bucket
 from web.object_version import refuse_version
 from web.reply import Reply, xml_reply
@@ -79,7 +81,14 @@ def _delete(worker: Worker, bucket: str, listed: Sequence[ListedKey], outcomes: 
 def _ask(worker: Worker, bucket: str, items: Sequence[ListedKey]) -> list[S3Error | None]:
     intents = [DeleteIntent(item.key.encode(), item.if_match, item.if_modified_secs, item.if_size) for item in items]
     answer: DeletedMany = worker.ask("metadata-journal", DeleteObjects(bucket, intents))
-    return [from_store(name) if name else None for name in answer.errors]
+    return [_error(worker, bucket, name) if name else None for name in answer.errors]
+
+
+def _error(worker: Worker, bucket: str, name: str) -> S3Error:
+    if name == "NotHome":  # a key's refusal is its name alone
+        home = home_of_bucket(worker.reader(), bucket)
+        return not_home(worker.replication, "" if home is None else home.hex())
+    return from_store(name)
 
 
 def _outcome(item: ListedKey, error: S3Error | None) -> Outcome:

@@ -17,7 +17,7 @@ from fasterstore.s3.errors import from_store
 from fasterstore.scratch_cipher import KEY_BYTES, ScratchCipher
 from fasterstore.storage.disk import NO_SPACE, Disk
 from web.context import BodyInput
-from web.upload import WRITE_BACK_BYTES
+from web.extent import WRITE_BACK_BYTES
 from web.worker import Worker
 
 logger = logging.getLogger(__name__)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from web.context import Request
 from web.damage import damage
+from web.peer_state import peer_lines
 from web.reply import Reply, text_reply
 from web.worker import Worker
 
@@ -20,7 +21,7 @@ def readyz(worker: Worker, request: Request) -> Reply:
     """200 if reads and writes are served, else 503 with what is waited for. What an operator should look at besides has its own line."""
     missing = _waited_for(worker)
     if not missing:
-        return text_reply(200, "".join(f"{line}\n" for line in ("ready", *damage(worker))) + _trouble(worker))
+        return text_reply(200, "".join(f"{line}\n" for line in ("ready", *damage(worker), *peer_lines(worker))) + _trouble(worker))
     reply = text_reply(503, missing + "\n")
     reply.headers.append(("Retry-After", "1"))
     return reply

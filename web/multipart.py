@@ -34,6 +34,7 @@ from fasterstore.s3.sse_c import key_headers
 from fasterstore.s3.xml_reader import LARGE_DOCUMENT_MAX_BYTES
 from web.acl import object_acl
 from web.body import DOCUMENT_MAX_BYTES, plan_body, receive_document
+from web.bucket_home import refuse_away_from_home
 from web.context import Request
 from web.customer_key import key_of_part, key_to_complete, key_to_repeat, key_to_seal, sealed_system, written_headers
 from web.encryption import upload_encrypted
@@ -100,6 +101,8 @@ def complete_upload(worker: Worker, request: Request) -> Reply:
     """CompleteMultipartUpload; the same one again gets the same answer while the object is there. Raises: S3Error."""
     worker.writer()
     need_bucket(worker, request)
+    if "if-match" in request.headers or "if-none-match" in request.headers:
+        refuse_away_from_home(worker, request.bucket)
     checks = _checks(request.headers)
     # Here these headers tell of the object, and not, as everywhere else, of the body that comes with them.
     request.headers = {name: value for name, value in request.headers.items() if name not in CHECKSUM_HEADERS}

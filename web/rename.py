@@ -13,6 +13,7 @@ from fasterstore.s3.copy_source import RENAME_SOURCE_HEADER, CopySource, conditi
 from fasterstore.s3.errors import S3Error
 from web.authorise import authorise_source
 from web.body import receive_document
+from web.bucket_home import refuse_away_from_home
 from web.context import Request
 from web.lookup import locate, need_bucket
 from web.object_content import LOOKUPS
@@ -38,6 +39,8 @@ def rename(worker: Worker, request: Request) -> Reply:
     need_bucket(worker, request)
     authorise_source(worker, request, request.bucket, source_key)
     of_source, of_target = conditions_of(headers, f"{RENAME_SOURCE_HEADER}-"), conditions_of(headers)
+    if of_source or of_target:
+        refuse_away_from_home(worker, request.bucket)
     intent = RenameIntent(
         request.bucket, source_key, key_of(request), of_target.get("if-match"), of_target.get("if-none-match"), of_source.get("if-match"),
         of_source.get("if-none-match"),

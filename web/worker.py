@@ -8,22 +8,27 @@ state of a request.
 import contextlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, MutableSequence
 from typing import Any, NamedTuple
 
 from actors.directory import Directory
 from actors.messages import Admit, Refused
-from actors.runtime import ActorDeadError, ActorFailure, AskTimeout, Ref, spawn, tell
+from actors.runtime import ActorDeadError, ActorFailure, AskTimeout, Ref, Reply, spawn, tell
 from fasterstore.cache import BlobCache
 from fasterstore.keyring import Keyring
 from fasterstore.metadata.index import IndexView
 from fasterstore.model import BlobNumber
-from fasterstore.s3.errors import from_store
+from fasterstore.replication.board import ReplicationBoard
+from fasterstore.s3.errors import S3Error, from_store
 from fasterstore.settings import Settings
 from fasterstore.storage.disk import Disk
 from fasterstore.storage.open_segments import OpenSegments
+from web.home_refusal import not_home
 from web.metrics import Metrics
+from web.peers import Peers
+from web.pulls import Pulls
 from web.rate_limit import RateLimit
+from web.refusal_log import RefusalLog
 from web.served_certificate import ServedCertificate
 
 logger = logging.getLogger(__name__)
@@ -55,13 +60,13 @@ class Worker:
     `number` is the worker's incarnation, as told to ReserveExtent. `now_ms` gives Unix milliseconds. `link_state` is read by /readyz.
     `host_id` goes into `x-amz-id-2` and error documents and names the node. `read_only` is "" or the reason why writes are refused.
     `keyring` opens and seals records; by default all are plain. `access_log`: one line per request at INFO. `certificate` is None where
-    HTTP is spoken in the clear.
+    HTTP is spoken in the clear. `node_id` is this node's, 16 bytes; `replication` says how it stands with its peers, None without any.
     """
 
     __slots__ = (
-        "access_log", "blob_key", "cache", "cache_ref", "certificate", "directory", "disk", "host_id", "index", "keyring", "link_state",
-        "metrics", "now_ms", "number", "rate_limit", "read_only", "segments", "segments_dir", "settings", "streamed_uploads",
-        "told_of_plain_keys",
+        "access_log", "blob_key", "cache", "cache_ref", "certificate", "directory", "disk", "heard", "host_id", "index", "keyring",
+        "link_state", "metrics", "node_id", "now_ms", "number", "peers", "pulls", "rate_limit", "read_only", "refusals", "replication",
+        "scan_heard_ms", "segments", "segments_dir", "settings", "streamed_uploads", "told_of_plain_keys",
     )  # fmt: skip
 
     def __init__(
@@ -80,6 +85,7 @@ class Worker:
         host_id: str = "",
         access_log: bool = False,
         keyring: Keyring | None = None,
+        node_id: bytes = b"",
     ) -> None:
         self.settings = settings
         self.directory = directory
@@ -93,7 +99,17 @@ class Worker:
         self.host_id = host_id or os.urandom(16).hex()
         self.access_log = access_log
         self.keyring = keyring or Keyring(blob_key)
+        self.node_id = node_id
+        self.refusals = RefusalLog(now_ms)
+        """What other nodes do wrong."""
+        self.peers = Peers(settings)
+        self.pulls = Pulls()
+        self.scan_heard_ms: MutableSequence[int] | memoryview = [now_ms()]
+        """One time: when a peer last sent this node a piece of all it has, or this node was started."""
+        self.heard: dict[str, int] = {}
+        """By the uuid (hex) of a peer's log: the highest LSN that a batch told this process of."""
         self.index: IndexView | None = None
+        self.replication: ReplicationBoard | None = None
         self.read_only = ""
         self.certificate: ServedCertificate | None = None
         self.streamed_uploads = 0
@@ -126,22 +142,38 @@ class Worker:
 
         Raises: S3Error for a refusal. What an asked actor leaves open (it died, or failed by a defect) is an unknown outcome.
         """
-        try:
-            reply = self.directory.get(actor).ask(message, block=False)
-            try:
-                answer = reply.get(timeout=self.settings.request_timeout_secs)
-            except AskTimeout:
-                if too_late is not None:
-                    spawn(_hand_over, reply, too_late)
-                answer = _NO_ANSWER
-        except (ActorDeadError, ActorFailure) as error:
-            logger.error("%s answered %s with %r", actor, type(message).__name__, error)
-            raise from_store("OutcomeUnknown") from None
+        answer = self.answer_of(actor, message, too_late)
         if type(answer) is Refused:
             if answer.detail:
                 logger.info("%s refused %s: %s (%s)", actor, type(message).__name__, answer.error, answer.detail)
-            raise from_store(answer.error, answer.detail)
+            raise self.refusal_of(answer)
         return answer
+
+    def answer_of(self, actor: str, message: Any, too_late: Callable[[Any], None] | None = None) -> Any:
+        """The same, a refusal being an answer like another: for who asks on nobody's behalf, and has no use for S3's words."""
+        try:
+            reply = self.directory.get(actor).ask(message, block=False)
+        except (ActorDeadError, ActorFailure) as error:
+            logger.error("%s answered %s with %r", actor, type(message).__name__, error)
+            return _NO_ANSWER
+        return self.awaited(actor, message, reply, too_late)
+
+    def awaited(self, actor: str, message: Any, reply: Reply, too_late: Callable[[Any], None] | None = None) -> Any:
+        """The answer to `message` that comes to `reply`, as `answer_of`: several asks may be under way at once."""
+        try:
+            return reply.get(timeout=self.settings.request_timeout_secs)
+        except AskTimeout:
+            if too_late is not None:
+                spawn(_hand_over, reply, too_late)
+        except (ActorDeadError, ActorFailure) as error:
+            logger.error("%s answered %s with %r", actor, type(message).__name__, error)
+        return _NO_ANSWER
+
+    def refusal_of(self, refused: Refused) -> S3Error:
+        """What a client is told of a storage actor's refusal."""
+        if refused.error == "NotHome":
+            return not_home(self.replication, refused.detail)
+        return from_store(refused.error, refused.detail)
 
     def tell(self, actor: str, message: Any) -> None:
         """Tell a storage actor; that nobody reads it is no error of the request."""

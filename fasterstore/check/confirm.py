@@ -13,10 +13,13 @@ from collections.abc import Iterable, Iterator
 
 from fasterstore.check.finding import Finding
 from fasterstore.check.references import object_subject
+from fasterstore.check.replication_rows import TOMBSTONES, registers_subject
 from fasterstore.errors import DamagedLog
+from fasterstore.metadata.blob_rows import BlobEntry
+from fasterstore.metadata.blob_source import BlobSource
 from fasterstore.metadata.entries import (
     BlobDamaged,
-    BlobSource,
+    BucketConfigured,
     BucketCreated,
     BucketDeleted,
     Entry,
@@ -32,7 +35,15 @@ from fasterstore.metadata.entries import (
     decode,
 )
 from fasterstore.metadata.index import IndexView
-from fasterstore.metadata.space_entries import BlobsForgotten, BlobsMoved, SegmentRemoved, SegmentRetired
+from fasterstore.metadata.replication_entries import (
+    BucketHomed,
+    BucketJoined,
+    ObjectRemoved,
+    ObjectReplicated,
+    PeerBlobsLearned,
+    TombstonesExpired,
+)
+from fasterstore.metadata.space_entries import BlobRepaired, BlobsForgotten, BlobsMoved, SegmentRemoved, SegmentRetired
 from fasterstore.storage.disk import Disk
 from fasterstore.storage.wal_recovery import read_from
 
@@ -65,18 +76,32 @@ def touched_between(disk: Disk, folder: str, view: IndexView, after_lsn: int, up
 
 def _subjects(view: IndexView, lsn: int, entry: Entry) -> Iterator[Subject]:
     match entry:
-        case BucketCreated():
+        case BucketCreated() | BucketJoined():
             yield "bucket", lsn
-        case BucketDeleted():
             yield from _bucket(view, entry.bucket)
+            yield registers_subject(entry.bucket)
+        case BucketDeleted() | BucketConfigured() | BucketHomed():
+            yield from _bucket(view, entry.bucket)
+            yield registers_subject(entry.bucket)
+        case ObjectRemoved():
+            yield from _bucket(view, entry.bucket, entry.key)
+            yield TOMBSTONES
+        case TombstonesExpired():
+            yield TOMBSTONES
+            yield from (registers_subject(name) for name in entry.buckets)
+        case PeerBlobsLearned():
+            yield from (("blob", blob) for _, blob in entry.numbers)
         case ObjectDeleted():
             yield from _bucket(view, entry.bucket, entry.key)
-        case ObjectPut():
+            yield TOMBSTONES
+        case ObjectPut() | ObjectReplicated():
             yield from _bucket(view, entry.bucket, entry.key)
             yield "manifest", entry.manifest
             yield from _placed(entry)
+            yield TOMBSTONES
         case ObjectRenamed():
             yield from _bucket(view, entry.bucket, entry.key, entry.new_key)
+            yield TOMBSTONES
             yield from _content(view, entry.bucket, entry.new_key)
         case ObjectAppended():
             yield from _bucket(view, entry.bucket, entry.key)
@@ -92,6 +117,7 @@ def _subjects(view: IndexView, lsn: int, entry: Entry) -> Iterator[Subject]:
         case UploadCompleted():
             yield from _bucket(view, entry.bucket, entry.key)
             yield "manifest", entry.upload
+            yield TOMBSTONES
         case UploadAborted():
             yield "manifest", entry.upload
         case PartsReleased():
@@ -106,11 +132,15 @@ def _subjects(view: IndexView, lsn: int, entry: Entry) -> Iterator[Subject]:
             for move in entry.moves:
                 yield "blob", move.blob
                 yield "segment", move.location.segment_id
+        case BlobRepaired():
+            yield "damaged", 0
+            yield "blob", entry.blob
+            yield "segment", entry.location.segment_id
         case SegmentRetired() | SegmentRemoved():
             yield "segment", entry.segment_id
 
 
-def _placed(entry: ObjectPut | PartPut | ObjectAppended) -> Iterator[Subject]:
+def _placed(entry: BlobEntry) -> Iterator[Subject]:
     yield "blob", entry.blob
     if entry.location is not None:
         yield "segment", entry.location.segment_id

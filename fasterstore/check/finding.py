@@ -40,6 +40,10 @@ class Kind(StrEnum):
     """A segment's live bytes are not what its records add up to."""
     DAMAGED_COUNT = "damaged-count"
     """The count of damaged blobs is not how many there are."""
+    TOMBSTONE_COUNT = "tombstone-count"
+    """The count of tombstones is not how many there are."""
+    REGISTERS = "registers"
+    """A bucket's row and its registers, which peers are sent, say different things."""
     COUNTER = "counter"
     """A counter of the log is below a number that is in use: it would be used twice."""
     SEGMENT_MISSING = "segment-missing"
@@ -61,13 +65,13 @@ class Kind(StrEnum):
 
 
 NOTES = frozenset((Kind.UNNAMED_FILE, Kind.TORN_TAIL, Kind.LOG_AHEAD))
-COUNTED = frozenset((Kind.REFS, Kind.MANIFEST_REFS, Kind.USAGE, Kind.LIVE_BYTES, Kind.DAMAGED_COUNT))
+COUNTED = frozenset((Kind.REFS, Kind.MANIFEST_REFS, Kind.USAGE, Kind.LIVE_BYTES, Kind.DAMAGED_COUNT, Kind.TOMBSTONE_COUNT))
 """Derivable: `--repair` writes what was counted."""
 REBUILT = frozenset((Kind.INDEX_UNREADABLE, Kind.INDEX_ROW))
 """Derivable from a kept copy and the log: `--repair` makes the next start build the index anew."""
 REINDEXED = frozenset((Kind.INDEX_STRUCTURE,))
 """Derivable as far as secondary indexes go: `--repair` makes them anew."""
-OF_A_MOMENT = COUNTED | {Kind.STRAY_ROW, Kind.DANGLING, Kind.WRONG_SIZE, Kind.COUNTER}
+OF_A_MOMENT = COUNTED | {Kind.STRAY_ROW, Kind.DANGLING, Kind.WRONG_SIZE, Kind.COUNTER, Kind.REGISTERS}
 """Comparisons of rows that were read at different moments while others write: to be confirmed."""
 
 

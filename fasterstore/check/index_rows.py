@@ -11,13 +11,17 @@ from typing import Any
 from fasterstore.check.finding import Finding, Kind
 from fasterstore.check.parts import Parts
 from fasterstore.check.references import References
+from fasterstore.check.replication_rows import ReplicationRows
 from fasterstore.errors import DamagedRow, StorageFailure, StoreError
 from fasterstore.metadata.index import IndexView, says_damage
 from fasterstore.metadata.table_scan import INDEXES, TABLE, Index, Slice, Table, value_of
 
 ROWS = 1024
 INTEGRITY_LINES_MAX = 100
-ORDER = ("meta", "buckets", "segments", "blobs", "manifests", "objects", "uploads", "releases", "parts", "maps", "usage")
+ORDER = (
+    "meta", "buckets", "segments", "blobs", "manifests", "objects", "uploads", "releases", "parts", "maps", "usage", "tombstones",
+    "bucket_registers", "peer_blobs",
+)  # fmt: skip
 
 
 class IndexCheck:
@@ -30,6 +34,7 @@ class IndexCheck:
         self._bad: list[Finding] = []
         self._references = References(view)
         self._parts = Parts(view, self._references)
+        self._replication = ReplicationRows(view, self._references)
         self._usage: dict[int, tuple[int, int]] = {}
 
     def run(self) -> Iterator[Finding | int]:
@@ -71,6 +76,7 @@ class IndexCheck:
             references.manifest(value)
         elif name == "objects":
             yield from references.object(row[0], row[1], value)
+            self._replication.object(value)
         elif name == "uploads":
             yield from parts.upload(value)
         elif name == "releases":
@@ -81,6 +87,12 @@ class IndexCheck:
             yield Finding(Kind.STRAY_ROW, f"map {row[0]}", "there is no such manifest", ("manifest", row[0]))
         elif name == "usage":
             self._usage[row[0]] = value
+        elif name == "tombstones":
+            yield from self._replication.tombstone(value)
+        elif name == "bucket_registers":
+            yield from self._replication.registers(value)
+        elif name == "peer_blobs":
+            yield from self._replication.peer_blob(value)
 
     def _sums(self) -> Iterator[Finding | int]:
         references = self._references
@@ -96,6 +108,7 @@ class IndexCheck:
                     yield self._rows
             yield from references.live_bytes()
             yield from references.counters(self._view.state(), self._view.damaged_blobs())
+            yield from self._replication.sums()
         except DamagedRow as error:
             yield Finding(Kind.INDEX_ROW, "index", error.detail)
         yield from self._drain()

@@ -38,7 +38,7 @@ class References:
         self._usage: dict[int, tuple[int, int]] = {}
         self._live: Counter[int] = Counter()
         self._damaged = 0
-        self._last_blob = self._last_segment = self._last_lsn = self._last_stamp = self._last_epoch = 0
+        self._last_blob = self._last_segment = self._last_lsn = self._last_epoch = 0
 
     # ---- rows ----
 
@@ -76,7 +76,6 @@ class References:
         """An object: its bucket, its blob or manifest, its size."""
         objects, size_bytes = self._usage.get(bucket_id, (0, 0))
         self._usage[bucket_id] = objects + 1, size_bytes + row.size_bytes
-        self._last_stamp = max(self._last_stamp, row.stamp)
         where = f"object {self.buckets.get(bucket_id, bucket_id)}/{key.decode(errors='backslashreplace')}"
         subject = object_subject(bucket_id, key)
         if bucket_id not in self.buckets and not self._bucket_now(bucket_id):
@@ -158,7 +157,6 @@ class References:
             ("blob number", state.last_blob, self._last_blob),
             ("segment id", state.last_segment_id, self._last_segment),
             ("epoch", state.epoch, self._last_epoch),
-            ("stamp", state.last_stamp, self._last_stamp),
         ):
             if counter < used:
                 yield Finding(Kind.COUNTER, f"last {what}", f"{counter} is stored, {used} is in use", ("counter", 0))

@@ -65,7 +65,7 @@ def repair(
     if any(found.kind in REBUILT for found in findings):
         mark_index_damaged(disk, datadir, changes[0].was)
         return changes, path
-    index = IndexWriter(datadir.index_path, datadir.log_uuid, random_bytes)
+    index = IndexWriter(datadir.index_path, datadir.log_uuid, random_bytes, node_id=datadir.node_id)
     try:
         if any(found.kind in REINDEXED for found in findings):
             index.rebuild_indexes()
@@ -101,3 +101,5 @@ def _write(index: IndexWriter, found: Finding, now_ms: int) -> None:
         index.add_usage(number, counted[0] - found.stored[0], counted[1] - found.stored[1])
     elif found.kind is Kind.DAMAGED_COUNT:
         index.count_damaged(counted[0] - found.stored[0])
+    elif found.kind is Kind.TOMBSTONE_COUNT:
+        index.replication.state = index.replication.state._replace(tombstones=counted[0])

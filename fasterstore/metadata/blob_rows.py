@@ -4,12 +4,14 @@ from collections import Counter
 from collections.abc import Iterable
 
 from fasterstore.errors import InvariantError
-from fasterstore.metadata.entries import BlobSource, ObjectAppended, ObjectPut, PartPut
+from fasterstore.metadata.blob_source import BlobSource
+from fasterstore.metadata.entries import ObjectAppended, ObjectPut, PartPut
 from fasterstore.metadata.index_writer import IndexWriter
-from fasterstore.model import NO_BLOB, BlobRow, BucketRow, Slice
+from fasterstore.metadata.replication_entries import ObjectReplicated
+from fasterstore.model import NO_BLOB, BlobLocation, BlobRow, BucketRow, Slice
 from fasterstore.storage.record import record_bytes
 
-BlobEntry = ObjectPut | PartPut | ObjectAppended
+BlobEntry = ObjectPut | PartPut | ObjectAppended | ObjectReplicated
 """Entries that name a blob, its source and its location."""
 
 
@@ -41,12 +43,17 @@ def take_blob(index: IndexWriter, entry: BlobEntry) -> None:
     if entry.source is BlobSource.REPAIRED:
         if entry.location is None:
             raise InvariantError("a repair without a location")
-        add_live(index, row.location.segment_id, -record_bytes(row.location.stored_bytes))
-        add_live(index, entry.location.segment_id, record_bytes(entry.location.stored_bytes))
-        index.count_damaged(-1)
-        index.move_blob(row._replace(location=entry.location, damaged=False))
+        repair_blob(index, row, entry.location)
         return
     index.change_blob(row)
+
+
+def repair_blob(index: IndexWriter, row: BlobRow, location: BlobLocation) -> None:
+    """The damaged blob lies at `location` now, where its record is sound."""
+    add_live(index, row.location.segment_id, -record_bytes(row.location.stored_bytes))
+    add_live(index, location.segment_id, record_bytes(location.stored_bytes))
+    index.count_damaged(-1)
+    index.move_blob(row._replace(location=location, damaged=False))
 
 
 def release_blob(index: IndexWriter, number: int, now_ms: int, count: int = 1) -> None:

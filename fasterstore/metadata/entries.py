@@ -19,8 +19,21 @@ from typing import Any, NamedTuple
 import msgpack
 
 from fasterstore.errors import DamagedLog, UnsupportedFormat
+from fasterstore.metadata.blob_source import BlobSource
 from fasterstore.metadata.log_entries import LogRetired
+from fasterstore.metadata.replication_entries import (
+    BucketHomed,
+    BucketJoined,
+    ObjectRemoved,
+    ObjectReplicated,
+    PeerBlobsLearned,
+    PeersChanged,
+    ReplicationEntry,
+    TombstonesExpired,
+    restore_replication,
+)
 from fasterstore.metadata.space_entries import (
+    BlobRepaired,
     BlobsForgotten,
     BlobsMoved,
     RangePunched,
@@ -61,23 +74,14 @@ class Kind(IntEnum):
     SEGMENT_REMOVED = 22
     RANGE_PUNCHED = 23
     LOG_RETIRED = 24
-
-
-class BlobSource(IntEnum):
-    """Where the bytes of an ObjectPut come from. Values are part of the format."""
-
-    EMPTY = 0
-    """No bytes, no blob."""
-    NEW = 1
-    """A blob number of its own at `location`."""
-    CLAIMED = 2
-    """The blob existed, its bytes were compared; `location` is None."""
-    REPAIRED = 3
-    """The blob existed and had failed verification; it now lies at `location`."""
-    MANIFEST = 4
-    """The bytes are those of an existing manifest."""
-    SLICES = 5
-    """The bytes are pieces of existing blobs."""
+    OBJECT_REPLICATED = 25
+    OBJECT_REMOVED = 26
+    BUCKET_JOINED = 27
+    BUCKET_HOMED = 28
+    PEERS_CHANGED = 29
+    TOMBSTONES_EXPIRED = 30
+    PEER_BLOBS_LEARNED = 31
+    BLOB_REPAIRED = 32
 
 
 class EpochStarted(NamedTuple):
@@ -313,7 +317,7 @@ Entry = (
     EpochStarted | SegmentIdsLeased | SegmentOpened | SegmentSealed | BucketCreated | BucketDeleted
     | ObjectPut | ObjectDeleted | BlobDamaged | BucketConfigured | ObjectAmended | ObjectRenamed
     | UploadCreated | PartPut | UploadCompleted | UploadAborted | PartsReleased | ObjectAppended | SpaceEntry
-    | LogRetired
+    | LogRetired | ReplicationEntry
 )  # fmt: skip
 
 _LOGICAL = {
@@ -323,6 +327,7 @@ _LOGICAL = {
     BucketConfigured: Kind.BUCKET_CONFIGURED,
     ObjectAmended: Kind.OBJECT_AMENDED,
     ObjectRenamed: Kind.OBJECT_RENAMED,
+    BucketHomed: Kind.BUCKET_HOMED,
 }
 _LOCAL = {
     EpochStarted: Kind.EPOCH_STARTED,
@@ -336,15 +341,22 @@ _LOCAL = {
     PartsReleased: Kind.PARTS_RELEASED,
     BlobsForgotten: Kind.BLOBS_FORGOTTEN,
     BlobsMoved: Kind.BLOBS_MOVED,
+    BlobRepaired: Kind.BLOB_REPAIRED,
     SegmentRetired: Kind.SEGMENT_RETIRED,
     SegmentRemoved: Kind.SEGMENT_REMOVED,
     RangePunched: Kind.RANGE_PUNCHED,
     LogRetired: Kind.LOG_RETIRED,
+    PeersChanged: Kind.PEERS_CHANGED,
+    TombstonesExpired: Kind.TOMBSTONES_EXPIRED,
+    PeerBlobsLearned: Kind.PEER_BLOBS_LEARNED,
 }
 _TWO_PARTS: dict[type, tuple[Kind, int]] = {
     ObjectPut: (Kind.OBJECT_PUT, 15),
     UploadCompleted: (Kind.UPLOAD_COMPLETED, 14),
     ObjectAppended: (Kind.OBJECT_APPENDED, 9),
+    ObjectReplicated: (Kind.OBJECT_REPLICATED, 15),
+    ObjectRemoved: (Kind.OBJECT_REMOVED, 5),
+    BucketJoined: (Kind.BUCKET_JOINED, 2),
 }
 """Entries with both parts: the kind, and how many fields are logical."""
 _BY_KIND: dict[int, Callable[..., Any]] = {int(kind): cls for cls, kind in (_LOGICAL | _LOCAL).items()}
@@ -399,6 +411,8 @@ def _decoded(data: bytes) -> Entry:
             entry = entry._replace(slices=tuple(Slice(*piece) for piece in entry.slices))
     elif kind == Kind.PARTS_RELEASED:
         entry = entry._replace(parts=tuple(entry.parts))
+    elif Kind.OBJECT_REPLICATED <= kind <= Kind.PEER_BLOBS_LEARNED:
+        entry = restore_replication(entry)
     elif kind >= Kind.BLOBS_FORGOTTEN:
         entry = restore(entry)
     return entry

@@ -9,9 +9,10 @@ from typing import Any
 
 from fasterstore.errors import InvariantError
 from fasterstore.metadata.blob_rows import blob_row, bucket_row, take_blob
+from fasterstore.metadata.blob_source import BlobSource
+from fasterstore.metadata.bucket_rows import change_registers, put_bucket, remove_bucket
 from fasterstore.metadata.entries import (
     BlobDamaged,
-    BlobSource,
     BucketConfigured,
     BucketCreated,
     BucketDeleted,
@@ -25,12 +26,15 @@ from fasterstore.metadata.entries import (
     SegmentOpened,
     SegmentSealed,
 )
+from fasterstore.metadata.fold_replication import APPLY_REPLICATION
 from fasterstore.metadata.fold_space import APPLY_SPACE
-from fasterstore.metadata.fold_uploads import APPLY_UPLOADS, release_content, use_manifest
+from fasterstore.metadata.fold_uploads import APPLY_UPLOADS
 from fasterstore.metadata.index_writer import IndexWriter
 from fasterstore.metadata.log_entries import LogRetired
-from fasterstore.metadata.upload_schema import Release, Unused
-from fasterstore.model import BucketId, BucketRow, ObjectRow, SegmentRow
+from fasterstore.metadata.object_rows import bury, release_content, remove_object, replace_object, use_manifest
+from fasterstore.metadata.stamps import go_on, replaced_stamp
+from fasterstore.model import ObjectRow, SegmentRow
+from fasterstore.replication.merge import Create, Deletion, Registers, Setting
 
 
 def apply(index: IndexWriter, lsn: int, entry: Entry) -> None:
@@ -58,39 +62,32 @@ def _segment_sealed(index: IndexWriter, _lsn: int, entry: SegmentSealed) -> None
 
 
 def _bucket_created(index: IndexWriter, lsn: int, entry: BucketCreated) -> None:
-    index.put_bucket(BucketRow(BucketId(lsn), entry.bucket, entry.created_ms, {}, lsn))
-    index.add_usage(lsn, 0, 0)
-    index.state = index.state._replace(last_stamp=max(index.state.last_stamp, entry.stamp))
+    change = Registers((Create(entry.stamp, entry.origin, entry.created_ms),))
+    put_bucket(index, lsn, entry.bucket, change_registers(index, entry.bucket, entry.stamp, change))
 
 
 def _bucket_deleted(index: IndexWriter, _lsn: int, entry: BucketDeleted) -> None:
-    row = bucket_row(index, entry.bucket)
-    index.delete_bucket(row)
-    if index.uploads.has_uploads(row.bucket_id):  # however many: they are given up bit by bit
-        index.uploads.put_release(Release(row.bucket_id, entry.deleted_ms, Unused.UPLOADS))
-    index.state = index.state._replace(last_stamp=max(index.state.last_stamp, entry.stamp))
+    remove_bucket(index, bucket_row(index, entry.bucket), entry.deleted_ms)
+    change = Registers(deleted=Deletion(entry.stamp, entry.origin))
+    change_registers(index, entry.bucket, entry.stamp, change, entry.deleted_ms)
 
 
 def _object_put(index: IndexWriter, _lsn: int, entry: ObjectPut) -> None:
     bucket_id = bucket_row(index, entry.bucket).bucket_id
     old = index.object(bucket_id, entry.key)
+    replaced = replaced_stamp(index, entry.bucket, entry.key, old)
     # The new reference before the old one: an overwrite with the same bytes never passes zero.
     if entry.source is BlobSource.MANIFEST:
         use_manifest(index, entry.manifest)
     else:
         take_blob(index, entry)
-    if old is None:
-        index.add_usage(bucket_id, 1, entry.size_bytes)
-    else:
-        index.add_usage(bucket_id, 0, entry.size_bytes - old.size_bytes)
-        release_content(index, old, entry.modified_ms)
     row = ObjectRow(
         entry.blob, entry.size_bytes, entry.etag, entry.modified_ms, entry.system, entry.user, entry.checksums, entry.stamp, entry.origin,
         entry.manifest, entry.tags, entry.acl,
     )  # fmt: skip
-    index.put_object(bucket_id, entry.key, row)
-    state = index.state
-    index.state = state._replace(last_blob=max(state.last_blob, entry.blob), last_stamp=max(state.last_stamp, entry.stamp))
+    replace_object(index, entry.bucket, bucket_id, entry.key, old, row, entry.modified_ms)
+    index.state = index.state._replace(last_blob=max(index.state.last_blob, entry.blob))
+    go_on(index, entry.stamp, replaced)
 
 
 def _object_deleted(index: IndexWriter, _lsn: int, entry: ObjectDeleted) -> None:
@@ -98,19 +95,15 @@ def _object_deleted(index: IndexWriter, _lsn: int, entry: ObjectDeleted) -> None
     old = index.object(bucket_id, entry.key)
     if old is None:
         raise InvariantError(f"the log deletes a key that is not there: {entry.key!r}")
-    index.delete_object(bucket_id, entry.key)
-    index.add_usage(bucket_id, -1, -old.size_bytes)
-    release_content(index, old, entry.deleted_ms)
-    index.state = index.state._replace(last_stamp=max(index.state.last_stamp, entry.stamp))
+    remove_object(index, bucket_id, entry.key, old, entry.deleted_ms)
+    bury(index, entry.bucket, entry.key, entry.stamp, entry.origin, entry.deleted_ms)
+    go_on(index, entry.stamp, old.stamp)
 
 
 def _bucket_configured(index: IndexWriter, lsn: int, entry: BucketConfigured) -> None:
-    row = bucket_row(index, entry.bucket)
-    settings = {name: document for name, document in row.settings.items() if name != entry.name}
-    if entry.document is not None:
-        settings[entry.name] = entry.document
-    index.put_bucket(row._replace(settings=settings, version=lsn))
-    index.state = index.state._replace(last_stamp=max(index.state.last_stamp, entry.stamp))
+    bucket_row(index, entry.bucket)
+    change = Registers(settings=(Setting(entry.name, entry.document, entry.stamp, entry.origin),))
+    put_bucket(index, lsn, entry.bucket, change_registers(index, entry.bucket, entry.stamp, change))
 
 
 def _object_amended(index: IndexWriter, _lsn: int, entry: ObjectAmended) -> None:
@@ -119,19 +112,23 @@ def _object_amended(index: IndexWriter, _lsn: int, entry: ObjectAmended) -> None
     tags = row.tags if entry.tags is None else entry.tags
     acl = row.acl if entry.acl is None else entry.acl
     index.put_object(bucket_id, entry.key, row._replace(tags=tags, acl=acl, stamp=entry.stamp, origin=entry.origin))
-    index.state = index.state._replace(last_stamp=max(index.state.last_stamp, entry.stamp))
+    go_on(index, entry.stamp, row.stamp)
 
 
 def _object_renamed(index: IndexWriter, _lsn: int, entry: ObjectRenamed) -> None:
     bucket_id = bucket_row(index, entry.bucket).bucket_id
     row = _object(index, bucket_id, entry.key)
     replaced = index.object(bucket_id, entry.new_key)
+    over = max(row.stamp, replaced_stamp(index, entry.bucket, entry.new_key, replaced))
     if replaced is not None:
         index.add_usage(bucket_id, -1, -replaced.size_bytes)
         release_content(index, replaced, entry.renamed_ms)
+    else:
+        index.replication.drop_tombstone(entry.bucket, entry.new_key)
     index.delete_object(bucket_id, entry.key)
+    bury(index, entry.bucket, entry.key, entry.stamp, entry.origin, entry.renamed_ms)
     index.put_object(bucket_id, entry.new_key, row._replace(stamp=entry.stamp, origin=entry.origin))
-    index.state = index.state._replace(last_stamp=max(index.state.last_stamp, entry.stamp))
+    go_on(index, entry.stamp, over)
 
 
 def _object(index: IndexWriter, bucket_id: int, key: bytes) -> ObjectRow:
@@ -165,5 +162,6 @@ _APPLY: dict[type, Callable[[IndexWriter, int, Any], None]] = {
     ObjectRenamed: _object_renamed,
     **APPLY_UPLOADS,
     **APPLY_SPACE,
+    **APPLY_REPLICATION,
     LogRetired: _log_retired,
 }

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from fasterstore.errors import InvariantError
-from fasterstore.metadata.blob_rows import bucket_row, release_blob, release_slices, take_blob, use_slices
+from fasterstore.metadata.blob_rows import bucket_row, release_slices, take_blob, use_slices
+from fasterstore.metadata.blob_source import BlobSource
 from fasterstore.metadata.entries import (
-    BlobSource,
     ObjectAppended,
     PartPut,
     PartsReleased,
@@ -20,27 +20,10 @@ from fasterstore.metadata.entries import (
     UploadCreated,
 )
 from fasterstore.metadata.index_writer import IndexWriter
+from fasterstore.metadata.object_rows import release_content, replace_object
+from fasterstore.metadata.stamps import go_on, replaced_stamp
 from fasterstore.metadata.upload_schema import Release, Unused, extend_map, map_summary, next_part, pack_map, unpack_map
 from fasterstore.model import NO_BLOB, NO_MANIFEST, BucketId, ManifestNumber, ManifestRow, ObjectRow, PartRow, Slice, UploadRow
-
-
-def use_manifest(index: IndexWriter, number: ManifestNumber) -> None:
-    """Count a new reference to a manifest."""
-    row = index.uploads.manifest(number)
-    index.uploads.put_manifest(row._replace(refs=row.refs + 1))
-
-
-def release_content(index: IndexWriter, row: ObjectRow, now_ms: int) -> None:
-    """Drop an object's reference to its bytes."""
-    if row.manifest:
-        manifest = index.uploads.manifest(row.manifest)
-        if manifest.refs < 1:
-            raise InvariantError(f"manifest {row.manifest} has fewer than zero references")
-        index.uploads.put_manifest(manifest._replace(refs=manifest.refs - 1))
-        if manifest.refs == 1:
-            index.uploads.put_release(Release(row.manifest, now_ms, Unused.PARTS))
-    else:
-        release_blob(index, row.blob, now_ms)
 
 
 def _upload_created(index: IndexWriter, lsn: int, entry: UploadCreated) -> None:
@@ -65,24 +48,27 @@ def _part_put(index: IndexWriter, lsn: int, entry: PartPut) -> None:
     index.state = index.state._replace(last_blob=max(index.state.last_blob, entry.blob))
 
 
+def close_upload(index: IndexWriter, upload: UploadRow, part_map: bytes, etag: str, drops_parts: bool, now_ms: int) -> None:
+    """Make a manifest with one reference of an open upload; the parts that its map leaves out go to the list of releases."""
+    index.uploads.delete_upload(upload)
+    part_count, size_bytes = map_summary(part_map)
+    index.uploads.put_map(upload.number, part_map)
+    index.uploads.put_manifest(ManifestRow(upload.number, 1, size_bytes, part_count, etag, upload.token))
+    if drops_parts:
+        index.uploads.put_release(Release(upload.number, now_ms, Unused.UNLISTED))
+
+
 def _upload_completed(index: IndexWriter, _lsn: int, entry: UploadCompleted) -> None:
     upload = _upload(index, bucket_row(index, entry.bucket).bucket_id, entry.key, entry.upload)
-    index.uploads.delete_upload(upload)
-    part_count, size_bytes = map_summary(entry.part_map)
-    index.uploads.put_map(entry.upload, entry.part_map)
-    index.uploads.put_manifest(ManifestRow(entry.upload, 1, size_bytes, part_count, entry.etag, upload.token))
-    if entry.drops_parts:
-        index.uploads.put_release(Release(entry.upload, entry.modified_ms, Unused.UNLISTED))
+    close_upload(index, upload, entry.part_map, entry.etag, entry.drops_parts, entry.modified_ms)
     old = index.object(upload.bucket_id, entry.key)
-    index.add_usage(upload.bucket_id, 0 if old else 1, entry.size_bytes - (old.size_bytes if old else 0))
-    if old is not None:
-        release_content(index, old, entry.modified_ms)
+    replaced = replaced_stamp(index, entry.bucket, entry.key, old)
     row = ObjectRow(
         NO_BLOB, entry.size_bytes, entry.etag, entry.modified_ms, entry.system, entry.user, entry.checksums, entry.stamp, entry.origin,
         entry.upload, entry.tags, entry.acl,
     )  # fmt: skip
-    index.put_object(upload.bucket_id, entry.key, row)
-    index.state = index.state._replace(last_stamp=max(index.state.last_stamp, entry.stamp))
+    replace_object(index, entry.bucket, upload.bucket_id, entry.key, old, row, entry.modified_ms)
+    go_on(index, entry.stamp, replaced)
 
 
 def _upload_aborted(index: IndexWriter, _lsn: int, entry: UploadAborted) -> None:
@@ -125,8 +111,8 @@ def _object_appended(index: IndexWriter, lsn: int, entry: ObjectAppended) -> Non
         origin=entry.origin, manifest=number,
     )  # fmt: skip
     index.put_object(bucket_id, entry.key, row)
-    state = index.state
-    index.state = state._replace(last_blob=max(state.last_blob, entry.blob), last_stamp=max(state.last_stamp, entry.stamp))
+    index.state = index.state._replace(last_blob=max(index.state.last_blob, entry.blob))
+    go_on(index, entry.stamp, old.stamp)
 
 
 def _parts_to_extend(index: IndexWriter, new: ManifestNumber, old: ObjectRow, now_ms: int) -> tuple[ManifestNumber, bytes]:

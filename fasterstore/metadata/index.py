@@ -18,6 +18,7 @@ import apsw.sqlite_extra
 
 from fasterstore.errors import DamagedRow, StoreError, UnsupportedFormat, VolumeSuspect
 from fasterstore.metadata import schema
+from fasterstore.metadata.replication_view import ReplicationView
 from fasterstore.metadata.table_scan import TableScan
 from fasterstore.metadata.upload_view import UploadView
 from fasterstore.model import BlobRow, BucketRow, ObjectRow, SegmentRow, UsageRow
@@ -153,10 +154,12 @@ class IndexView:
         self._connection.execute("PRAGMA query_only=1")
         self._execute = self._connection.execute
         self.uploads = UploadView(self._rows)
+        self.replication = ReplicationView(self._rows)
         self.scan = TableScan(self._rows)
-        version, self._index_uuid, self._log_uuid = schema.unpack_identity(self._one("SELECT value FROM meta WHERE name = 'identity'"))
-        if version not in schema.READABLE_VERSIONS:
-            raise UnsupportedFormat(f"{path}: index schema {version}; this build reads {schema.SCHEMA_VERSION}")
+        identity = self._one("SELECT value FROM meta WHERE name = 'identity'")
+        self.schema_version, self._index_uuid, self._log_uuid = schema.unpack_identity(identity)
+        if self.schema_version not in schema.READABLE_VERSIONS:
+            raise UnsupportedFormat(f"{path}: index schema {self.schema_version}; this build reads {schema.SCHEMA_VERSION}")
 
     def close(self) -> None:
         """Close the connection; the view answers nothing afterwards."""
@@ -204,6 +207,10 @@ class IndexView:
     def identity(self) -> bytes:
         """Return this file's uuid (16 bytes); blob numbers mean nothing under another."""
         return self._index_uuid
+
+    def log_uuid(self) -> bytes:
+        """Return the uuid (16 bytes) of the log that is folded here; LSNs and numbers of blobs mean nothing under another."""
+        return self._log_uuid
 
     def state(self) -> schema.State:
         """Return the log's counters as of the last commit. Raises DamagedRow."""

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import apsw
 
+from fasterstore.clock import leap
 from fasterstore.errors import DamagedRow, VolumeSuspect
 from fasterstore.metadata import schema
 from fasterstore.metadata.index import NoPageChecksums, open_connection
@@ -58,7 +59,9 @@ def check_file(path: str) -> Iterator[int]:
                 raise VolumeSuspect(f"{path}: {found}")
             raise DamagedRow(f"{path}: {' '.join(found.split())}")
         done = 0
-        for table in TABLES:
+        sealed = connection.execute("SELECT value FROM meta WHERE name = 'identity'").get
+        version = schema.unpack_identity(sealed)[0]
+        for table in [table for table in TABLES if table.since <= version]:
             for row in connection.execute(f"SELECT {', '.join(table.columns)} FROM {table.name}"):
                 value_of(table, row)
                 done += 1
@@ -109,8 +112,11 @@ def make_single(path: str) -> None:
         connection.close()
 
 
-def adopt(path: str, *, index_uuid: bytes, log_uuid: bytes, log_start: int | None = None) -> None:
-    """Give the file an identity: its own uuid, that of the log it belongs to, and perhaps where that log begins. Raises apsw.Error."""
+def adopt(path: str, *, index_uuid: bytes, log_uuid: bytes, log_start: int | None = None, restored_ms: int | None = None) -> None:
+    """Give the file an identity: its own uuid, that of the log it belongs to, and perhaps where that log begins.
+
+    `restored_ms` (Unix time): it is put back to an earlier state, so its clock leaps (`clock.leap`). Raises apsw.Error.
+    """
     connection = open_connection(path, apsw.SQLITE_OPEN_READWRITE, CACHE_KIB)
     try:
         connection.execute("BEGIN IMMEDIATE")
@@ -119,6 +125,10 @@ def adopt(path: str, *, index_uuid: bytes, log_uuid: bytes, log_start: int | Non
         connection.execute("UPDATE meta SET value = ? WHERE name = 'identity'", (identity,))
         if log_start is not None:
             connection.execute("INSERT OR REPLACE INTO meta VALUES('log_start', ?)", (schema.pack_log_start(log_start),))
+        if restored_ms is not None:
+            state = schema.unpack_state(connection.execute("SELECT value FROM meta WHERE name = 'state'").get)
+            state = state._replace(last_stamp=leap(state.last_stamp, restored_ms))
+            connection.execute("UPDATE meta SET value = ? WHERE name = 'state'", (schema.pack_state(state),))
         connection.execute("COMMIT")
     finally:
         connection.close()

@@ -12,6 +12,9 @@ import apsw
 from fasterstore.errors import DamagedRow, InvariantError, UnsupportedFormat
 from fasterstore.metadata import schema
 from fasterstore.metadata.index import PAGE_BYTES, open_connection
+from fasterstore.metadata.migration import migrate
+from fasterstore.metadata.replication_schema import REPLICATION_TABLES
+from fasterstore.metadata.replication_writer import ReplicationWriter
 from fasterstore.metadata.schema import State
 from fasterstore.metadata.upload_schema import UPLOAD_TABLES
 from fasterstore.metadata.upload_writer import UploadWriter
@@ -34,22 +37,26 @@ IndexIOError = apsw.IOError
 class IndexWriter:
     """Rows by key, inside begin() .. commit() or rollback(). One greenlet or thread at a time."""
 
-    def __init__(self, path: str, log_uuid: bytes, random_bytes: Callable[[int], bytes] = os.urandom) -> None:
+    def __init__(
+        self, path: str, log_uuid: bytes, random_bytes: Callable[[int], bytes] = os.urandom, *, node_id: bytes = bytes(16)
+    ) -> None:
         """Open the index at `path`, making an empty one for the log `log_uuid` if there is none.
 
+        `node_id` (16 bytes) is this node's: the origin of buckets made before buckets had one.
         Raises UnsupportedFormat for another log's index or a newer schema, DamagedRow, apsw.Error.
         """
         _complete_last_page(path)
         self._connection = open_connection(path, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE, WRITER_CACHE_KIB)
         try:
-            self._start(path, log_uuid, random_bytes)
+            self._start(path, log_uuid, random_bytes, node_id)
         except BaseException:
             self._connection.close()  # a damaged file is moved aside: nothing may go on holding it
             raise
 
-    def _start(self, path: str, log_uuid: bytes, random_bytes: Callable[[int], bytes]) -> None:
+    def _start(self, path: str, log_uuid: bytes, random_bytes: Callable[[int], bytes], node_id: bytes) -> None:
         self._execute = self._connection.execute
         self.uploads = UploadWriter(self._execute)
+        self.replication = ReplicationWriter(self._execute)
         self.log_pages = 0
         self._connection.set_wal_hook(self._count_log_pages)
         if not self._execute("SELECT count(*) FROM sqlite_schema WHERE name = 'meta'").get:
@@ -59,8 +66,8 @@ class IndexWriter:
             raise UnsupportedFormat(f"{path}: index schema {version}; this build reads {schema.SCHEMA_VERSION}")
         if stored_log != log_uuid:
             raise UnsupportedFormat(f"{path}: the index was folded from another journal than the one beside it")
-        if version == 1:
-            self._migrate_from_1(log_uuid)
+        if version != schema.SCHEMA_VERSION:
+            self._migrate(version, log_uuid, node_id)
         self._forget()
 
     def _create(self, log_uuid: bytes, index_uuid: bytes) -> None:
@@ -68,20 +75,14 @@ class IndexWriter:
         self._execute(schema.TABLES)
         self._execute(schema.BLOB_INDEXES)
         self._execute(UPLOAD_TABLES)
+        self._execute(REPLICATION_TABLES)
         self._execute("INSERT INTO meta VALUES('identity', ?)", (schema.pack_identity(index_uuid, log_uuid),))
         self._execute("INSERT INTO meta VALUES('state', ?)", (schema.pack_state(State(0, 0, 0, 0, 0)),))
         self._execute("COMMIT")
 
-    def _migrate_from_1(self, log_uuid: bytes) -> None:
-        """Make schema 2 of schema 1 in one transaction: cut short, the next open begins again."""
+    def _migrate(self, version: int, log_uuid: bytes, node_id: bytes) -> None:
         self._execute("BEGIN IMMEDIATE")
-        self._execute(schema.MIGRATE_FROM_1)
-        after = 0
-        while rows := self._execute("SELECT number, prefix, segment, value FROM blobs WHERE number > ? LIMIT 1000", (after,)).fetchall():
-            for row in (schema.unpack_blob(*columns) for columns in rows):
-                if not row.refs:
-                    self._execute("UPDATE blobs SET unused_ms = ? WHERE number = ?", (row.zero_since_ms, row.number))
-            after = rows[-1][0]
+        migrate(self._execute, version, node_id)
         self._execute("UPDATE meta SET value = ? WHERE name = 'identity'", (schema.pack_identity(self.index_uuid, log_uuid),))
         self._execute("COMMIT")
 
@@ -90,10 +91,14 @@ class IndexWriter:
         return apsw.SQLITE_OK
 
     def _forget(self) -> None:
-        self.state = schema.unpack_state(self._execute("SELECT value FROM meta WHERE name = 'state'").get)
+        statement = "SELECT name, value FROM meta WHERE name IN ('state', 'damaged', 'replication')"
+        meta: dict[str, bytes] = dict(self._execute(statement).fetchall())
+        if "state" not in meta:
+            raise DamagedRow("index table meta: no row of the log's counters")
+        self.state = schema.unpack_state(meta["state"])
         self._stored_state = self.state
-        found = self._execute("SELECT value FROM meta WHERE name = 'damaged'").get
-        self._damaged = 0 if found is None else schema.unpack_damaged(found)
+        self._damaged = schema.unpack_damaged(meta["damaged"]) if "damaged" in meta else 0
+        self.replication.forget(meta.get("replication"))
         self._damaged_changed = False
         self._buckets: dict[str, BucketRow] = {}
         self._segments: dict[int, SegmentRow] = {}
@@ -117,6 +122,7 @@ class IndexWriter:
         if self._damaged_changed:
             self._execute("INSERT OR REPLACE INTO meta VALUES('damaged', ?)", (schema.pack_damaged(self._damaged),))
             self._damaged_changed = False
+        self.replication.flush()
         self._segments.clear()
         self._usage.clear()
 

@@ -13,15 +13,16 @@ from fasterstore.errors import (
     DamagedRecord,
     NoSuchBucket,
     NoSuchKey,
+    NotHome,
     PreconditionFailed,
     SourceChanged,
     StaleEpoch,
     TooManyParts,
     WrongOffset,
 )
+from fasterstore.metadata.blob_source import BlobSource
 from fasterstore.metadata.entries import (
     BlobDamaged,
-    BlobSource,
     BucketCreated,
     Entry,
     ObjectAmended,
@@ -32,6 +33,8 @@ from fasterstore.metadata.entries import (
     SegmentIdsLeased,
 )
 from fasterstore.metadata.index_writer import IndexWriter
+from fasterstore.metadata.space_entries import BlobRepaired
+from fasterstore.metadata.stamps import bucket_stamp, key_stamp
 from fasterstore.model import (
     NO_BLOB,
     NO_MANIFEST,
@@ -45,14 +48,30 @@ from fasterstore.model import (
     RenameIntent,
     SegmentId,
 )
+from fasterstore.replication.merge import home_of
 from fasterstore.s3.conditions import write_condition_ok
 
 
+class Rules(NamedTuple):
+    """What an operator decides about replication.
+
+    `max_clock_skew_ms`: a peer's stamp further ahead does not advance the clock. `conditions_anywhere`: conditional writes are judged here
+    also where the bucket's home is another node.
+    """
+
+    max_clock_skew_ms: int = 300_000
+    conditions_anywhere: bool = False
+
+
+DEFAULT_RULES = Rules()
+
+
 class Identity(NamedTuple):
-    """Who writes: 16-byte node id and 16-byte log uuid."""
+    """Who writes: 16-byte node id and 16-byte log uuid, and by which rules."""
 
     node_id: bytes
     log_uuid: bytes
+    rules: Rules = DEFAULT_RULES
 
 
 class ClaimGone(NamedTuple):
@@ -74,20 +93,23 @@ CLAIM_GONE = ClaimGone()
 def judge_put(index: IndexWriter, who: Identity, intent: PutIntent, claim: Claim, now_ms: int) -> list[Entry] | ClaimGone:
     """Return the entries of a PUT: BucketCreated if asked for and missing, then ObjectPut.
 
-    Raises StaleEpoch, NoSuchBucket, PreconditionFailed, NoSuchKey (If-Match on a missing key), DamagedRow.
+    Raises StaleEpoch, NoSuchBucket, NotHome, PreconditionFailed, NoSuchKey (If-Match on a missing key), DamagedRow.
     Source of the conditions: S3 API, "Conditional writes".
     """
     if claim.epoch != index.state.epoch:
         raise StaleEpoch("the extent was granted by an earlier storage process")
     entries: list[Entry] = []
-    stamp = advance(index.state.last_stamp, now_ms)
+    after = 0
     bucket = index.bucket(intent.bucket)
     if bucket is None:
         if not intent.create_bucket:
             raise NoSuchBucket(intent.bucket)
-        entries.append(BucketCreated(intent.bucket, now_ms, stamp, who.node_id))
-        stamp += 1
+        made = bucket_stamp(index, intent.bucket, now_ms)
+        entries.append(BucketCreated(intent.bucket, now_ms, made, who.node_id))
+        after = min(made, advance(index.state.last_stamp, now_ms))  # a stamp above one far ahead is not gone on from
+    stamp = key_stamp(index, intent.bucket, (intent.key,), now_ms, after)
     if intent.if_match is not None or intent.if_none_match is not None:
+        require_home(index, who, intent.bucket)
         current = None if bucket is None else index.object(bucket.bucket_id, intent.key)
         require(intent.if_match, intent.if_none_match, None if current is None else current.etag)
     chosen = choose_blob(index, intent, claim)
@@ -102,6 +124,18 @@ def judge_put(index: IndexWriter, who: Identity, intent: PutIntent, claim: Claim
         )
     )  # fmt: skip
     return entries
+
+
+def require_home(index: IndexWriter, who: Identity, bucket: str) -> None:
+    """Raises NotHome for a conditional write of a bucket whose home is another node, if this one has peers: each would judge by its rows.
+
+    A bucket that is not there has its home where it is made.
+    """
+    if not index.replication.state.peers or who.rules.conditions_anywhere:
+        return
+    home = home_of(index.replication.registers(bucket))
+    if home is not None and home != who.node_id:
+        raise NotHome(home.hex())
 
 
 def require(if_match: str | None, if_none_match: str | None, etag: str | None) -> None:
@@ -146,6 +180,7 @@ def judge_append(index: IndexWriter, who: Identity, intent: PutIntent, claim: Cl
         raise NoSuchBucket(intent.bucket)
     if current is None:
         raise NoSuchKey
+    require_home(index, who, intent.bucket)  # an append says where the object ends: a condition
     require(intent.if_match, intent.if_none_match, current.etag)
     if current.size_bytes != intent.append_at:
         raise WrongOffset(str(current.size_bytes))
@@ -160,7 +195,7 @@ def judge_append(index: IndexWriter, who: Identity, intent: PutIntent, claim: Cl
     if isinstance(chosen, ClaimGone):
         return chosen
     source, blob, location = chosen
-    stamp = advance(index.state.last_stamp, now_ms)
+    stamp = key_stamp(index, intent.bucket, (intent.key,), now_ms)
     etag = f"{md5(f'{current.etag}{intent.etag}'.encode(), usedforsecurity=False).hexdigest()}-{part_count + 1}"
     return [
         ObjectAppended(
@@ -174,7 +209,7 @@ def judge_copy(index: IndexWriter, who: Identity, copy: CopyIntent, now_ms: int)
     """Return the ObjectPut that gives the source's bytes another name.
 
     A manifest's blobs are not looked at, however many they are: a copy of a damaged part is as damaged as the source.
-    Raises NoSuchBucket, NoSuchKey, SourceChanged, DamagedRecord, PreconditionFailed, DamagedRow.
+    Raises NoSuchBucket, NoSuchKey, SourceChanged, DamagedRecord, NotHome, PreconditionFailed, DamagedRow.
     """
     intent = copy.target
     bucket = index.bucket(intent.bucket)
@@ -182,6 +217,7 @@ def judge_copy(index: IndexWriter, who: Identity, copy: CopyIntent, now_ms: int)
         raise NoSuchBucket(intent.bucket)
     source = source_of_copy(index, copy.source_bucket, copy.source_key, copy.source_stamp)
     if intent.if_match is not None or intent.if_none_match is not None:
+        require_home(index, who, intent.bucket)
         current = index.object(bucket.bucket_id, intent.key)
         require(intent.if_match, intent.if_none_match, None if current is None else current.etag)
     kind, blob_id = BlobSource.EMPTY, bytes(32)
@@ -192,7 +228,7 @@ def judge_copy(index: IndexWriter, who: Identity, copy: CopyIntent, now_ms: int)
         if row is None or row.damaged:
             raise DamagedRecord(f"blob {source.blob} cannot be copied: it failed verification")
         kind, blob_id = BlobSource.CLAIMED, row.blob_id
-    stamp = advance(index.state.last_stamp, now_ms)
+    stamp = key_stamp(index, intent.bucket, (intent.key,), now_ms)
     return [
         ObjectPut(
             intent.bucket, intent.key, source.size_bytes, intent.etag, now_ms, intent.system, intent.user, intent.checksums,
@@ -218,12 +254,14 @@ def source_of_copy(index: IndexWriter, bucket: str, key: bytes, stamp: int) -> O
 def judge_delete(index: IndexWriter, who: Identity, bucket: str, intent: DeleteIntent, now_ms: int) -> list[Entry]:
     """Return the entry of a DELETE, or none if the key is not there, whatever its conditions: what they were to protect has gone.
 
-    Raises NoSuchBucket, PreconditionFailed, DamagedRow. Source: S3 API page DeleteObject, "or if the object doesn't exist"; for If-Match
-    in a general purpose bucket AWS answers 404 there, Ceph 204.
+    Raises NoSuchBucket, NotHome, PreconditionFailed, DamagedRow. Source: S3 API page DeleteObject, "or if the object doesn't exist"; for
+    If-Match in a general purpose bucket AWS answers 404 there, Ceph 204.
     """
     row = index.bucket(bucket)
     if row is None:
         raise NoSuchBucket(bucket)
+    if (intent.if_match, intent.if_modified_secs, intent.if_size) != (None, None, None):
+        require_home(index, who, bucket)
     current = index.object(row.bucket_id, intent.key)
     if current is None:
         return []
@@ -232,13 +270,13 @@ def judge_delete(index: IndexWriter, who: Identity, bucket: str, intent: DeleteI
         raise PreconditionFailed("x-amz-if-match-last-modified-time")
     if intent.if_size not in (None, current.size_bytes):
         raise PreconditionFailed("x-amz-if-match-size")
-    return [ObjectDeleted(bucket, intent.key, now_ms, advance(index.state.last_stamp, now_ms), who.node_id)]
+    return [ObjectDeleted(bucket, intent.key, now_ms, key_stamp(index, bucket, (intent.key,), now_ms), who.node_id)]
 
 
 def judge_rename(index: IndexWriter, who: Identity, intent: RenameIntent, now_ms: int) -> list[Entry]:
     """Return the entry of a RenameObject, or none if both names are the same.
 
-    Raises NoSuchBucket, NoSuchKey, PreconditionFailed, SourceChanged, DamagedRow.
+    Raises NoSuchBucket, NoSuchKey, NotHome, PreconditionFailed, SourceChanged, DamagedRow.
     """
     row = index.bucket(intent.bucket)
     if row is None:
@@ -246,6 +284,8 @@ def judge_rename(index: IndexWriter, who: Identity, intent: RenameIntent, now_ms
     source = index.object(row.bucket_id, intent.key)
     if source is None:
         raise NoSuchKey
+    if (intent.if_match, intent.if_none_match, intent.source_if_match, intent.source_if_none_match) != (None, None, None, None):
+        require_home(index, who, intent.bucket)
     require(intent.source_if_match, intent.source_if_none_match, source.etag)
     current = index.object(row.bucket_id, intent.new_key)
     require(intent.if_match, intent.if_none_match, None if current is None else current.etag)
@@ -253,7 +293,7 @@ def judge_rename(index: IndexWriter, who: Identity, intent: RenameIntent, now_ms
         raise SourceChanged
     if intent.key == intent.new_key:
         return []
-    stamp = advance(index.state.last_stamp, now_ms)
+    stamp = key_stamp(index, intent.bucket, (intent.key, intent.new_key), now_ms)
     return [ObjectRenamed(intent.bucket, intent.key, intent.new_key, now_ms, stamp, who.node_id)]
 
 
@@ -264,7 +304,7 @@ def judge_amend(index: IndexWriter, who: Identity, bucket: str, key: bytes, tags
         raise NoSuchBucket(bucket)
     if index.object(row.bucket_id, key) is None:
         raise NoSuchKey
-    return [ObjectAmended(bucket, key, tags, acl, advance(index.state.last_stamp, now_ms), who.node_id)]
+    return [ObjectAmended(bucket, key, tags, acl, key_stamp(index, bucket, (key,), now_ms), who.node_id)]
 
 
 def judge_damage(index: IndexWriter, blob: int, segment_id: int, offset: int, record_id: bytes) -> list[Entry]:
@@ -276,6 +316,21 @@ def judge_damage(index: IndexWriter, blob: int, segment_id: int, offset: int, re
     if (place.segment_id, place.offset, place.record_id) != (segment_id, offset, record_id):
         return []
     return [BlobDamaged(blob, record_id)]  # type: ignore[arg-type]
+
+
+def judge_repair(index: IndexWriter, blob: BlobNumber, claim: Claim) -> list[Entry]:
+    """Return the entry that gives a damaged blob its bytes back, or none if it has gone or been repaired meanwhile.
+
+    Raises StaleEpoch, DamagedRecord for bytes that are not the blob's.
+    """
+    if claim.epoch != index.state.epoch:
+        raise StaleEpoch("the extent was granted by an earlier storage process")
+    row = index.blob(blob)
+    if row is None or not row.damaged or claim.location is None:
+        return []
+    if (row.blob_id, row.location.plaintext_bytes) != (claim.blob_id, claim.location.plaintext_bytes):
+        raise DamagedRecord(f"blob {blob} has other bytes than those that were to repair it")
+    return [BlobRepaired(blob, claim.location)]
 
 
 def lease_segment_ids(index: IndexWriter, count: int) -> list[Entry]:

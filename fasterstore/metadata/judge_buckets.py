@@ -5,6 +5,7 @@ from fasterstore.errors import BucketAlreadyOwnedByYou, BucketNotEmpty, NoSuchBu
 from fasterstore.metadata.entries import BucketConfigured, BucketCreated, BucketDeleted, Entry
 from fasterstore.metadata.index_writer import IndexWriter
 from fasterstore.metadata.judge import Identity
+from fasterstore.metadata.stamps import bucket_stamp
 
 SETTINGS = frozenset(("acl", "cors", "ownership", "policy", "public-access-block", "tagging"))
 """Names of bucket settings; part of the format."""
@@ -14,7 +15,7 @@ def judge_create_bucket(index: IndexWriter, who: Identity, bucket: str, now_ms: 
     """Return the entries of a CreateBucket with its first settings (documents by name). Raises BucketAlreadyOwnedByYou."""
     if index.bucket(bucket) is not None:
         raise BucketAlreadyOwnedByYou(bucket)
-    stamp = advance(index.state.last_stamp, now_ms)
+    stamp = bucket_stamp(index, bucket, now_ms)
     entries: list[Entry] = [BucketCreated(bucket, now_ms, stamp, who.node_id)]
     for name, document in settings.items():
         stamp = advance(stamp, now_ms)
@@ -29,7 +30,7 @@ def judge_delete_bucket(index: IndexWriter, who: Identity, bucket: str, now_ms: 
         raise NoSuchBucket(bucket)
     if index.has_objects(row.bucket_id):
         raise BucketNotEmpty(bucket)
-    return [BucketDeleted(bucket, now_ms, advance(index.state.last_stamp, now_ms), who.node_id)]
+    return [BucketDeleted(bucket, now_ms, bucket_stamp(index, bucket, now_ms), who.node_id)]
 
 
 def judge_configure(index: IndexWriter, who: Identity, bucket: str, name: str, document: bytes | None, now_ms: int) -> list[Entry]:
@@ -39,4 +40,4 @@ def judge_configure(index: IndexWriter, who: Identity, bucket: str, name: str, d
         raise NoSuchBucket(bucket)
     if row.settings.get(name) == document:
         return []
-    return [BucketConfigured(bucket, name, document, now_ms, advance(index.state.last_stamp, now_ms), who.node_id)]
+    return [BucketConfigured(bucket, name, document, now_ms, bucket_stamp(index, bucket, now_ms), who.node_id)]

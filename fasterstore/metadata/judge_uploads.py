@@ -3,11 +3,13 @@
 Web looks at the parts and decides what an upload becomes; here it is only asked whether the upload is still what web looked at.
 """
 
-from fasterstore.clock import WRONG_CLOCK_MS, advance
+from fasterstore.clock import WRONG_CLOCK_MS
 from fasterstore.errors import DamagedRecord, NoSuchBucket, NoSuchUpload, StaleEpoch, TooManyParts, UploadChanged
-from fasterstore.metadata.entries import BlobSource, Entry, PartPut, PartsReleased, UploadAborted, UploadCompleted, UploadCreated
+from fasterstore.metadata.blob_source import BlobSource
+from fasterstore.metadata.entries import Entry, PartPut, PartsReleased, UploadAborted, UploadCompleted, UploadCreated
 from fasterstore.metadata.index_writer import IndexWriter
-from fasterstore.metadata.judge import Claim, ClaimGone, Identity, choose_blob, require, source_of_copy
+from fasterstore.metadata.judge import Claim, ClaimGone, Identity, choose_blob, require, require_home, source_of_copy
+from fasterstore.metadata.stamps import key_stamp
 from fasterstore.metadata.upload_schema import Unused, in_map, map_summary
 from fasterstore.model import (
     NO_BLOB,
@@ -33,8 +35,13 @@ def judge_create_upload(index: IndexWriter, intent: UploadIntent, now_ms: int) -
     """Return the entry of a CreateMultipartUpload; its LSN is the upload's number. Raises NoSuchBucket."""
     if index.bucket(intent.bucket) is None:
         raise NoSuchBucket(intent.bucket)
+    return [upload_created(intent, now_ms)]
+
+
+def upload_created(intent: UploadIntent, now_ms: int) -> UploadCreated:
+    """The entry of an upload that begins."""
     bucket, key, token, system, user, tags, acl, algorithm, checksum_type = intent
-    return [UploadCreated(bucket, key, now_ms, token, system, user, tags, acl, algorithm, checksum_type)]
+    return UploadCreated(bucket, key, now_ms, token, system, user, tags, acl, algorithm, checksum_type)
 
 
 def judge_part(index: IndexWriter, intent: PutIntent, claim: Claim, now_ms: int) -> list[Entry] | ClaimGone:
@@ -80,19 +87,20 @@ def judge_part_copy(index: IndexWriter, copy: PartCopyIntent, now_ms: int) -> li
 def judge_complete(index: IndexWriter, who: Identity, intent: CompleteIntent, now_ms: int) -> list[Entry]:
     """Return the entry of a CompleteMultipartUpload.
 
-    Raises NoSuchBucket, NoSuchUpload, UploadChanged, PreconditionFailed, NoSuchKey (If-Match on a missing key), DamagedRow.
+    Raises NoSuchBucket, NoSuchUpload, UploadChanged, NotHome, PreconditionFailed, NoSuchKey (If-Match on a missing key), DamagedRow.
     """
     upload = open_upload(index, intent.bucket, intent.key, intent.upload)
     if upload.version != intent.version:
         raise UploadChanged
     if intent.if_match is not None or intent.if_none_match is not None:
+        require_home(index, who, intent.bucket)
         current = index.object(upload.bucket_id, intent.key)
         require(intent.if_match, intent.if_none_match, None if current is None else current.etag)
     listed, size_bytes = map_summary(intent.part_map)
     return [
         UploadCompleted(
             intent.bucket, intent.key, size_bytes, intent.etag, now_ms, upload.system, upload.user, intent.checksums, upload.tags,
-            upload.acl, advance(index.state.last_stamp, now_ms), who.node_id, who.log_uuid, intent.upload, intent.upload,
+            upload.acl, key_stamp(index, intent.bucket, (intent.key,), now_ms), who.node_id, who.log_uuid, intent.upload, intent.upload,
             intent.part_map, index.uploads.part_count(intent.upload) > listed,
         )
     ]  # fmt: skip

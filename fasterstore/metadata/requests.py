@@ -10,10 +10,12 @@ from typing import NamedTuple
 
 from fasterstore.errors import InvariantError
 from fasterstore.metadata import judge, judge_buckets, judge_space, judge_uploads
-from fasterstore.metadata.entries import Entry, ObjectAppended, ObjectPut, PartPut, SegmentIdsLeased, SegmentOpened, SegmentSealed
+from fasterstore.metadata.blob_rows import BlobEntry
+from fasterstore.metadata.entries import Entry, ObjectAppended, SegmentIdsLeased, SegmentOpened, SegmentSealed
 from fasterstore.metadata.index_writer import IndexWriter
 from fasterstore.metadata.judge import CLAIM_GONE, Claim, ClaimGone, Identity
 from fasterstore.metadata.judge_space import Relocation
+from fasterstore.metadata.replication_requests import ReplicationRequests
 from fasterstore.metadata.space_entries import BlobsForgotten, SegmentRetired
 from fasterstore.model import (
     CompleteIntent,
@@ -26,6 +28,7 @@ from fasterstore.model import (
     SegmentId,
     UploadIntent,
 )
+from fasterstore.replication.hidden_upload import is_hidden
 
 
 class PutResult(NamedTuple):
@@ -44,10 +47,19 @@ class Requests:
         self._index = index
         self._who = who
         self._record = record
+        self.replication = ReplicationRequests(index, who, self._record_all)
+        """What a peer's changes, and the node's own upkeep of them, ask for."""
 
     def put(self, intent: PutIntent, claim: Claim, now_ms: int) -> PutResult | ClaimGone:
-        """Judge and fold a PUT, an UploadPart or an append; LSN 0 if it appends nothing. Raises as judge_put, judge_part, judge_append."""
-        if intent.upload:
+        """Judge and fold a PUT, an UploadPart, an append, or either of the first two of a peer, or a repair; LSN 0 if it changes nothing.
+
+        Raises as judge_put, judge_part, judge_append, judge_replica, judge_replica_part, judge_repair.
+        """
+        if intent.repairs:
+            return self._repair(intent, claim, now_ms)
+        if intent.replica is not None:
+            entries = self.replication.put(intent, claim, now_ms)
+        elif intent.upload:
             entries = judge_uploads.judge_part(self._index, intent, claim, now_ms)
         elif intent.append_at >= 0:
             entries = judge.judge_append(self._index, self._who, intent, claim, now_ms)
@@ -58,10 +70,14 @@ class Requests:
         if not entries:
             return self._as_it_is(intent)
         lsn = self._record_all(entries)
-        last = entries[-1]
-        etag = last.etag if isinstance(last, ObjectAppended) else intent.etag
-        deduplicated = isinstance(last, ObjectPut | PartPut | ObjectAppended) and last.location is None and intent.size_bytes > 0
+        placed = next((entry for entry in reversed(entries) if isinstance(entry, BlobEntry)), None)
+        etag = placed.etag if isinstance(placed, ObjectAppended) else intent.etag
+        deduplicated = placed is not None and placed.location is None and intent.size_bytes > 0
         return PutResult(lsn, now_ms, deduplicated, etag)
+
+    def _repair(self, intent: PutIntent, claim: Claim, now_ms: int) -> PutResult:
+        lsn = self._record_all(judge.judge_repair(self._index, intent.repairs, claim))
+        return PutResult(lsn, now_ms, lsn == 0, "")
 
     def _as_it_is(self, intent: PutIntent) -> PutResult:
         bucket = self._index.bucket(intent.bucket)
@@ -99,7 +115,9 @@ class Requests:
         return self._record_all(judge_buckets.judge_configure(self._index, self._who, bucket, name, document, now_ms))
 
     def create_upload(self, intent: UploadIntent, now_ms: int) -> int:
-        """Judge and fold a CreateMultipartUpload; return its LSN, which is the upload's number. Raises NoSuchBucket."""
+        """Judge and fold a CreateMultipartUpload, or a hidden one; return its LSN, which is the upload's number. Raises NoSuchBucket."""
+        if is_hidden(intent.token):
+            return self.replication.begin_upload(intent, now_ms)
         return self._record_all(judge_uploads.judge_create_upload(self._index, intent, now_ms))
 
     def copy_part(self, intent: PartCopyIntent, now_ms: int) -> int:

@@ -3,7 +3,7 @@
 The index is the snapshot's, or that with the log folded in up to a later LSN. The segments are those its rows name: from the snapshot, or,
 opened since, from the data dir. One that compaction has removed since cannot be had any more: the restore to that LSN is refused by
 name, and nothing was changed. The log begins anew behind the restored LSN, under a new uuid, as does the index: what peers have of
-the entries that are gone must not be taken for what comes next, so they resync.
+the entries that are gone must not be taken for what comes next, so they resync, and its clock leaps, so that no stamp is given twice.
 
 `keys.json` is taken as it is, whatever it holds.
 """
@@ -42,11 +42,12 @@ class Target(NamedTuple):
 
 
 def prepare(
-    disk: Disk, pin: Pin, target: Target, lsn: int, data_dir: str | None, random_bytes: Callable[[int], bytes]
+    disk: Disk, pin: Pin, target: Target, lsn: int, data_dir: str | None, random_bytes: Callable[[int], bytes], *, now_ms: int
 ) -> Iterator[Progress]:
     """Fill `target` with the store as of `lsn`, synced. `data_dir` is where log and segments above the snapshot are; None: nowhere.
 
-    The last value's `what` is the new log's uuid in hex. Raises RestoreRefused, DamagedRow, DamagedLog, OSError.
+    `now_ms` is Unix time: the stamps of what comes next begin above it. The last value's `what` is the new log's uuid in hex.
+    Raises RestoreRefused, DamagedRow, DamagedLog, OSError.
     """
     index_dir, journal_dir, segments_dir = (os.path.join(target.path, name) for name in ("index", "journal", "segments"))
     for folder in (index_dir, journal_dir, segments_dir):
@@ -59,14 +60,14 @@ def prepare(
     if index_file.describe_file(index_path).applied_lsn != pin.lsn:
         raise RestoreRefused(f"{pin.path}: its index is not at LSN {pin.lsn}")
     if lsn != pin.lsn:
-        yield from _fold_later(disk, pin, index_path, lsn, data_dir, random_bytes)
+        yield from _fold_later(disk, pin, index_path, lsn, data_dir, target.node_id, random_bytes)
     rows_of_segments = index_file.segments_of(index_path)
     sources = [os.path.join(pin.path, SEGMENTS_NAME), *([os.path.join(data_dir, "segments")] if data_dir else [])]
     for number, row in enumerate(rows_of_segments):
         _take_segment(disk, row, sources, segments_dir)
         yield Progress("taking over segments", number + 1, len(rows_of_segments))
     log_uuid = random_bytes(16)
-    index_file.adopt(index_path, index_uuid=random_bytes(16), log_uuid=log_uuid, log_start=lsn + 1)
+    index_file.adopt(index_path, index_uuid=random_bytes(16), log_uuid=log_uuid, log_start=lsn + 1, restored_ms=now_ms)
     sync_file(disk, index_path)
     _begin_log(disk, journal_dir, log_uuid, lsn + 1, random_bytes)
     if target.with_keys:
@@ -79,7 +80,7 @@ def prepare(
 
 
 def _fold_later(
-    disk: Disk, pin: Pin, index_path: str, lsn: int, data_dir: str | None, random_bytes: Callable[[int], bytes]
+    disk: Disk, pin: Pin, index_path: str, lsn: int, data_dir: str | None, node_id: bytes, random_bytes: Callable[[int], bytes]
 ) -> Iterator[Progress]:
     if lsn < pin.lsn:
         raise RestoreRefused(f"snapshot {pin.name} is at LSN {pin.lsn}: LSN {lsn} was before it")
@@ -91,7 +92,7 @@ def _fold_later(
         start = firsts[0] if firsts else "nowhere"
         raise RestoreRefused(f"the log begins at {start}, so it does not go on from LSN {pin.lsn}: only that can be restored")
     folder = os.path.dirname(index_path)
-    places = Places(disk, disk, folder, journal, folder, index_path, pin.log_uuid)
+    places = Places(disk, disk, folder, journal, folder, index_path, pin.log_uuid, node_id)
     try:
         yield from bring_upto(index_path, places, lsn, 0, random_bytes)
     except LogEndsEarly as early:

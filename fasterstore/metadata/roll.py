@@ -50,7 +50,10 @@ class LogEndsEarly(DamagedLog):
 
 
 class Places(NamedTuple):
-    """Where things are: folders, and the live index's file. `disk` holds what SQLite opens, `log_disk` the log; in a node they are one."""
+    """Where things are: folders, and the live index's file. `disk` holds what SQLite opens, `log_disk` the log; in a node they are one.
+
+    `node_id` (16 bytes) is that of the node: an index of an older schema that is brought up to date needs it.
+    """
 
     disk: Disk
     log_disk: Disk
@@ -59,6 +62,7 @@ class Places(NamedTuple):
     quarantine: str
     index_path: str
     log_uuid: bytes
+    node_id: bytes
 
 
 def fold_log(index: IndexWriter, places: Places, upto_lsn: int, keep_free_bytes: int) -> Iterator[Progress]:
@@ -90,7 +94,7 @@ def bring_upto(path: str, places: Places, upto_lsn: int, keep_free_bytes: int, r
     """Fold the log into the index file at `path` (made if there is none), make one file of it, check it, sync it. Raises as `fold_log`."""
     require_room(places.disk, places.snapshots, keep_free_bytes + ROLL_ROOM_BYTES)
     try:
-        index = IndexWriter(path, places.log_uuid, random_bytes)
+        index = IndexWriter(path, places.log_uuid, random_bytes, node_id=places.node_id)
         try:
             yield from fold_log(index, places, upto_lsn, keep_free_bytes)
             index.checkpoint()

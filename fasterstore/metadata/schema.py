@@ -1,4 +1,4 @@
-"""The index's tables and the bytes of their rows. Version 2.
+"""The index's tables and the bytes of their rows. Version 3.
 
 Every row carries a CRC32C over {table tag, key, value} as the last four bytes of its value, checked at each read: cksumvfs covers
 the database file's pages but not SQLite's own `-wal` file (design, section 6).
@@ -16,10 +16,11 @@ the database file's pages but not SQLite's own `-wal` file (design, section 6).
 
 `prefix` is the first eight bytes of the blob id as a signed integer: the index over it stays small, and a match is confirmed by the
 whole id in the value. Plain columns repeat what the value says and are compared with it where they led to it. `unused_ms` is when a
-blob lost its last reference, NULL while it has one. Uploads, parts and manifests: `upload_schema.py`.
+blob lost its last reference, NULL while it has one. Uploads, parts and manifests: `upload_schema.py`. Replication:
+`replication_schema.py`, whose tables version 2 did not have.
 
 Version 1 had neither `unused_ms` nor the two indexes that compaction needs, and its segment rows end before the punched bytes; such
-rows are still read. `MIGRATE_FROM_1` makes version 2 of it in one transaction.
+rows are still read. `migration.py` makes this version of an older one.
 """
 
 import struct
@@ -31,9 +32,9 @@ from fasterstore.digests import crc32c
 from fasterstore.errors import DamagedRow
 from fasterstore.model import BlobLocation, BlobRow, BucketRow, ObjectRow, SegmentId, SegmentRow
 
-SCHEMA_VERSION = 2
-READABLE_VERSIONS = (1, 2)
-"""A view reads both: a node that starts read-only must not change its index."""
+SCHEMA_VERSION = 3
+READABLE_VERSIONS = (1, 2, 3)
+"""A view reads them all: a node that starts read-only must not change its index."""
 
 TABLES = """
 CREATE TABLE meta(name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;

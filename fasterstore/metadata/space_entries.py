@@ -1,4 +1,6 @@
-"""Journal entries by which space is given back: local facts, which no peer is ever sent. Part of `entries.py`, which owns the format.
+"""Journal entries about where blobs lie, and by which space is given back: local facts, which no peer is ever sent.
+
+Part of `entries.py`, which owns the format.
 
 Space leaves in three steps, each of them one entry judged in its batch's transaction: a blob that nothing names is forgotten, or moved
 to another segment; a segment in which no blob lies is retired; and only then its file is unlinked, which a last entry notes. So whatever
@@ -30,6 +32,13 @@ class BlobsMoved(NamedTuple):
     moves: tuple[Move, ...]
 
 
+class BlobRepaired(NamedTuple):
+    """Local: a blob that had failed verification lies there now, with its right bytes, fetched from a peer; nothing new names it."""
+
+    blob: BlobNumber
+    location: BlobLocation
+
+
 class SegmentRetired(NamedTuple):
     """Local: no blob lies in that segment, and none ever will; its file may be unlinked."""
 
@@ -50,7 +59,7 @@ class RangePunched(NamedTuple):
     length_bytes: int
 
 
-SpaceEntry = BlobsForgotten | BlobsMoved | SegmentRetired | SegmentRemoved | RangePunched
+SpaceEntry = BlobsForgotten | BlobsMoved | BlobRepaired | SegmentRetired | SegmentRemoved | RangePunched
 
 
 def restore(entry: SpaceEntry) -> SpaceEntry:
@@ -59,4 +68,6 @@ def restore(entry: SpaceEntry) -> SpaceEntry:
         return entry._replace(blobs=tuple(entry.blobs))
     if isinstance(entry, BlobsMoved):
         return BlobsMoved(tuple([Move(blob, BlobLocation(*place)) for blob, place in entry.moves]))
+    if isinstance(entry, BlobRepaired):
+        return entry._replace(location=BlobLocation(*entry.location))
     return entry

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import msgpack
 
 from fasterstore.errors import DamagedRow
+from fasterstore.metadata import replication_schema as replication
 from fasterstore.metadata import schema
 from fasterstore.metadata import upload_schema as uploads
 from fasterstore.model import BlobRow
@@ -23,21 +24,23 @@ _MALFORMED = (ValueError, TypeError, KeyError, IndexError, struct.error, msgpack
 
 
 class Table(NamedTuple):
-    """A table: its key columns first among `columns`; `unpack` takes all of them and raises DamagedRow."""
+    """A table: its key columns first among `columns`; `unpack` takes all of them and raises DamagedRow. `since`: the index schema."""
 
     name: str
     keys: int
     columns: tuple[str, ...]
     unpack: Callable[..., Any]
+    since: int = 1
 
 
 class Index(NamedTuple):
-    """A secondary index: its columns and, behind them, the rest of the table's key. `where`: of a partial one."""
+    """A secondary index: its columns and, behind them, the rest of the table's key. `where`: of a partial one. `since` as in Table."""
 
     name: str
     table: str
     columns: tuple[str, ...]
     where: str = ""
+    since: int = 1
 
 
 def _unpack_meta(name: str, sealed: bytes) -> Any:
@@ -47,6 +50,8 @@ def _unpack_meta(name: str, sealed: bytes) -> Any:
         return schema.unpack_state(sealed)
     if name == "damaged":
         return schema.unpack_damaged(sealed)
+    if name == "replication":
+        return replication.unpack_replication_state(sealed)
     return schema.unseal(b"meta", name.encode(), sealed)
 
 
@@ -69,6 +74,9 @@ TABLES = (
     Table("manifests", 1, ("number", "value"), uploads.unpack_manifest),
     Table("maps", 1, ("manifest", "value"), lambda manifest, sealed: uploads.unpack_map(uploads.unseal_map(manifest, sealed))),
     Table("releases", 1, ("number", "unused_ms", "value"), uploads.unpack_release),
+    Table("tombstones", 2, ("bucket", "key", "noted_ms", "value"), replication.unpack_tombstone, 3),
+    Table("bucket_registers", 1, ("name", "gone_ms", "value"), replication.unpack_registers, 3),
+    Table("peer_blobs", 2, ("log_uuid", "number", "blob", "value"), replication.unpack_peer_blob, 3),
 )
 INDEXES = (
     Index("blobs_by_id", "blobs", ("prefix", "number")),
@@ -76,6 +84,9 @@ INDEXES = (
     Index("blobs_unused", "blobs", ("unused_ms", "number"), "unused_ms IS NOT NULL"),
     Index("uploads_by_time", "uploads", ("changed_ms", "bucket_id", "key", "number")),
     Index("releases_by_time", "releases", ("unused_ms", "number")),
+    Index("tombstones_by_time", "tombstones", ("noted_ms", "bucket", "key"), since=3),
+    Index("registers_gone", "bucket_registers", ("gone_ms", "name"), "gone_ms IS NOT NULL", 3),
+    Index("peer_blobs_by_blob", "peer_blobs", ("blob", "log_uuid", "number"), since=3),
 )
 TABLE = {table.name: table for table in TABLES}
 

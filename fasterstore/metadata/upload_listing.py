@@ -1,6 +1,7 @@
 """One page of a bucket's open uploads, rolled up by a delimiter, by key and for one key in the order in which they began.
 
-As `listing.py`, whose bounds hold here too: a common prefix is passed by a seek, and no more than one row past the page is read.
+Those in which a peer's objects are put together are passed over. As `listing.py`, whose bounds hold here too: a common prefix is passed by
+a seek, and no more than one row past the page is read.
 Source: S3 API page ListMultipartUploads.
 """
 
@@ -9,6 +10,7 @@ from typing import NamedTuple
 
 from fasterstore.metadata.listing import successor
 from fasterstore.model import UploadRow
+from fasterstore.replication.hidden_upload import is_hidden
 
 BATCH_ROWS = 256
 NUMBER_MAX = 2**63 - 1
@@ -49,6 +51,9 @@ def list_uploads(read: Read, prefix: bytes, delimiter: bytes, after: Place, limi
         for row in rows:
             if (row.key, row.number) <= position:
                 # Under the common prefix that was just given, and cheaper to pass here than by a seek.
+                continue
+            if is_hidden(row.token):
+                position = Place(row.key, row.number)
                 continue
             if not row.key.startswith(prefix):
                 return page

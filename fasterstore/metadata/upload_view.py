@@ -5,6 +5,7 @@ Raises as every reading of a view: VolumeSuspect if the medium cannot be read, D
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from hmac import compare_digest
 from typing import Any, NamedTuple
 
 from fasterstore.errors import DamagedRow
@@ -19,6 +20,9 @@ WHERE bucket_id = ?1 AND key >= ?2 AND (key > ?2 OR number > ?3) ORDER BY key, n
 _BLOB = """
 SELECT x.prefix, x.segment, x.value, s.value FROM blobs x LEFT JOIN segments s ON s.segment_id = x.segment WHERE x.number = ?
 """
+
+
+_LOOK = 16
 
 
 class PlacedBlob(NamedTuple):
@@ -62,6 +66,18 @@ class UploadView:
     def uploads_after(self, bucket_id: int, key: bytes, number: int, limit: int) -> list[UploadRow]:
         """Return at most `limit` open uploads after (`key`, `number`), by key, then in the order in which they began."""
         return [uploads.unpack_upload(bucket_id, *row) for row in self._rows(_UPLOADS, bucket_id, key, number, limit)]
+
+    def upload_by_token(self, bucket_id: int, key: bytes, token: str) -> UploadRow | None:
+        """Return the open upload of that key with that token, or None; the oldest if there are several."""
+        after = 0
+        while found := self.uploads_after(bucket_id, key, after, _LOOK):
+            for row in found:
+                if row.key != key:
+                    return None
+                if compare_digest(row.token, token):
+                    return row
+            after = found[-1].number
+        return None
 
     def part(self, manifest: int, part: int) -> PartRow | None:
         """Return one part of an open upload or of a manifest, or None."""

@@ -184,6 +184,16 @@ _FROM_STORE: dict[str, tuple[str, str]] = {
         "The outcome of this request is unknown: it may or may not have taken effect. Check, or repeat it if that is safe.",
     ),
     "Unavailable": ("ServiceUnavailable", "The storage process is not connected; nothing was stored. Please try again."),
+    "Superseded": ("OperationAborted", ""),
+    "BytesMissing": ("InternalError", ""),
+    "ImpossibleChange": ("InvalidArgument", ""),
+    "NotHome": ("ServiceUnavailable", "Conditional writes of this bucket are judged at its home, another node; nothing was stored."),
+    "ReplicationTimeout": (
+        "ServiceUnavailable",
+        "No peer has confirmed this write in time: it is stored here, and whether it is there as well is unknown. Check, or repeat it if "
+        "that is safe.",
+    ),
+    "NoSuchPeer": ("InvalidArgument", "There is no such peer in FS_REPLICATION_PEERS."),
     "Overloaded": ("SlowDown", ""),
     "StorageFailure": ("InternalError", ""),
     "DamagedRecord": ("InternalError", "The stored bytes of this object are damaged; they were not sent."),

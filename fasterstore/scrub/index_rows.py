@@ -29,7 +29,7 @@ class IndexScrub:
 
         Raises DamagedRow, VolumeSuspect for what is no damage: this process could not read.
         """
-        parts: list[Table | Index] = [*TABLES, *INDEXES]
+        parts: list[Table | Index] = [part for part in (*TABLES, *INDEXES) if part.since <= self._view.schema_version]
         if not position.at:
             self._view.forget_cached_pages()
         names = [part.name for part in parts]

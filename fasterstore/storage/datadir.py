@@ -1,6 +1,6 @@
 """The data dir: its folders, `format.json`, `keys.json`, the locks, and the gate that refuses a newer format.
 
-    format.json      {"format": 2, "node_id": 32 hex digits, "log_uuid": 32 hex digits}
+    format.json      {"format": 3, "node_id": 32 hex digits, "log_uuid": 32 hex digits}
     keys.json        the key of the blob ids, and the keys of encryption (see fasterstore.storage.key_file)
     lock             held by the node for its life          storage.lock   held by the storage process for its life
     storage.sock     the storage process's socket
@@ -14,8 +14,8 @@ First start: the root, the folders, keys.json, format.json, in that order, each 
 ended; with it, everything before it must be there. A missing piece is refused, never made anew: a new blob key would make
 every stored blob id wrong, a new journal folder would look like an empty store.
 
-Format 2 has journal entries that give space back, and index rows for them, which a build of format 1 would not understand. A data dir
-of format 1 becomes one of format 2 when it is opened, before anything else is written into it.
+Format 2 has journal entries that give space back, and index rows for them, which a build of format 1 would not understand. Format 3 has
+those of replication. A data dir of an older format becomes one of this when it is opened, before anything else is written into it.
 
 Owns those two files and the locks' names. It never deletes anything but its own left-over `.tmp` files.
 """
@@ -33,7 +33,7 @@ from fasterstore.storage.disk import FILE_MODE, FOLDER_MODE, Disk
 from fasterstore.storage.key_file import KEY_BYTES, KeyFile, read_key_file, render, settle_previous
 from fasterstore.storage.restore_switch import COMMIT_NAME, finish_restore
 
-FORMAT = 2
+FORMAT = 3
 FORMAT_NAME = "format.json"
 KEYS_NAME = "keys.json"
 NODE_LOCK_NAME = "lock"

@@ -165,6 +165,27 @@ def entries_of(data: bytes, frame: FrameAt) -> list[bytes] | None:
     return entries
 
 
+class FrameHeader(NamedTuple):
+    """A frame header that verified; `durable_upto` as in the table above."""
+
+    payload_bytes: int
+    first_lsn: int
+    entry_count: int
+    durable_upto: int
+    previous_hash: bytes
+
+
+def unpack_frame_header(data: bytes, offset: int, header: FileHeader) -> FrameHeader | None:
+    """The frame header at `offset` of `data` in the file of `header`; None if it is cut short or fails its checksum."""
+    packed = data[offset : offset + _FRAME_CRC_OFFSET]
+    crc = data[offset + _FRAME_CRC_OFFSET : offset + FRAME_HEADER_BYTES]
+    if not packed.startswith(FRAME_MAGIC) or len(crc) < ENTRY_OVERHEAD_BYTES:
+        return None
+    if crc32c(packed, header.crc_seed) != int.from_bytes(crc, "little"):
+        return None
+    return FrameHeader(*_FRAME_HEADER.unpack(packed)[1:])
+
+
 def content_bytes(data: bytes) -> int:
     """The length of `data` without the zeros at its end."""
     end = len(data)
@@ -209,28 +230,19 @@ class FileWalk:
         """The offset of an intact frame header, at or behind the bad frame, that was built when the bad frame's LSN was durable."""
         position = self._data.find(FRAME_MAGIC, self.end)
         while position >= 0:
-            fields = self._unpack(position)
-            if fields is not None and fields[4] >= self.next_lsn:
+            fields = unpack_frame_header(self._data, position, self._header)
+            if fields is not None and fields.durable_upto >= self.next_lsn:
                 return position
             position = self._data.find(FRAME_MAGIC, position + 1)
         return None
 
-    def _unpack(self, offset: int) -> tuple[bytes, int, int, int, int, bytes] | None:
-        packed = self._data[offset : offset + _FRAME_CRC_OFFSET]
-        crc = self._data[offset + _FRAME_CRC_OFFSET : offset + FRAME_HEADER_BYTES]
-        if not packed.startswith(FRAME_MAGIC) or len(crc) < ENTRY_OVERHEAD_BYTES:
-            return None
-        if crc32c(packed, self._header.crc_seed) != int.from_bytes(crc, "little"):
-            return None
-        return _FRAME_HEADER.unpack(packed)
-
     def _next_frame(self) -> FrameAt | None:
         offset = self.end
-        fields = self._unpack(offset)
+        fields = unpack_frame_header(self._data, offset, self._header)
         if fields is None:
             self.reason = "the frame header fails its checksum"
             return None
-        _magic, payload_bytes, first_lsn, count, _durable_upto, previous_hash = fields
+        payload_bytes, first_lsn, count, _durable_upto, previous_hash = fields
         if first_lsn != self.next_lsn or previous_hash != self.previous_hash or not count:
             self.reason = f"the frame (LSN {first_lsn}) does not follow the one before it (LSN {self.next_lsn - 1})"
             self.misplaced = True

@@ -31,6 +31,12 @@ def test_an_empty_environment_gives_the_documented_defaults() -> None:
         "admin_access_key": "faster",
         "admin_secret_key": "faster-secret-key",
         "internal_token": "internal-replication-token",
+        "replication_peers": (),
+        "replication_ack": "async",
+        "ack_degrade_secs": 0,
+        "max_clock_skew_secs": 300,
+        "tombstone_ttl_days": 30,
+        "conditional": "home",
         "rate_limit_per_sec": 20_000,
         "max_connections_per_addr": 0,
         "min_body_rate_bytes_per_sec": 1024,
@@ -53,6 +59,7 @@ def test_an_empty_environment_gives_the_documented_defaults() -> None:
         "workers": 3,
         "tls_cert_path": None,
         "tls_key_path": None,
+        "ca_cert_path": None,
         "verify_reads": "true",
         "region": "us-east-1",
         "min_free_bytes": 256 * 2**20,
@@ -97,7 +104,13 @@ def test_a_bind_address_is_taken_apart(text: str, host: str, port: int) -> None:
 WRONG = [
     ("FS_BIND_ADDR", ["9000", "::9000x", "[::]", "0.0.0.0", "1.2.3.4:70000", "300.1.1.1:1", "[1.2.3.4]:1", "::1:9000"]),
     ("FS_BIND_ADDR", ["a b:1", "h:-1", "h:+1"]),
-    ("FS_ADVERTISE_ADDR", ["localhost:9000", "ftp://h", "http://", "http://h/path", "http://u:p@h", "http://h:99999", "http://h?q"]),
+    ("FS_ADVERTISE_ADDR", ["localhost:9000", "ftp://h", "http://", "http://h/path", "http://h:99999", "http://h?q", "http://[::1"]),
+    ("FS_REPLICATION_PEERS", ["node-b:9000", "http://b/path", "http://b http://c", "http://b:0", "http://b,ftp://c"]),
+    ("FS_REPLICATION_ACK", ["two", "sync", "true"]),
+    ("FS_ACK_DEGRADE_SECS", ["-1", "86401"]),
+    ("FS_MAX_CLOCK_SKEW_SECS", ["0", "86401"]),
+    ("FS_TOMBSTONE_TTL_DAYS", ["0", "3651", "30d"]),
+    ("FS_CONDITIONAL", ["away", "true"]),
     ("FS_DATA_DIR", [" ", "a\nb"]),
     ("FS_AUTH_ENABLED", ["maybe", "truee", "2"]),
     ("FS_ACCESS_KEY", ["a/b", "a b", "a,b", "a=b", "é", "x" * 129, "a\nb"]),
@@ -131,12 +144,49 @@ def test_a_wrong_value_is_one_line_with_name_value_and_what_is_allowed(name: str
         assert repr(text)[1:60].rstrip("'") in line
 
 
-@pytest.mark.parametrize("name", ["FS_REPLICATION_PEERS"])
-def test_what_is_not_built_stops_the_start_and_is_never_ignored(name: str) -> None:
-    line = error_of(**{name: "some-value"})
-    assert line.startswith(f"{name}=")
-    assert "not built" in line
-    assert "some-value" in line
+PEER = {"FS_INTERNAL_TOKEN": OWN_SECRET, "FS_ADVERTISE_ADDR": "http://a.example.org:9000", "FS_REPLICATION_PEERS": "http://b.example.org:9000"}
+
+
+def test_peers_are_origins_in_one_form_so_that_they_can_be_compared() -> None:
+    peers = " http://B.example.org:80/, https://c.example.org:443,http://[2001:DB8:0:0::1]:9000 ,,http://b.example.org"
+    loaded = load({**PEER, "FS_ADVERTISE_ADDR": "HTTP://A.example.org:9000/", "FS_REPLICATION_PEERS": peers})
+    assert loaded.advertise_addr == "http://a.example.org:9000"
+    assert loaded.replication_peers == ("http://b.example.org", "https://c.example.org", "http://[2001:db8::1]:9000")
+
+
+def test_the_settings_of_replication_are_read() -> None:
+    given = {"FS_REPLICATION_ACK": "one", "FS_ACK_DEGRADE_SECS": "9", "FS_MAX_CLOCK_SKEW_SECS": "60", "FS_TOMBSTONE_TTL_DAYS": "7"}
+    loaded = load({**PEER, **given, "FS_CONDITIONAL": "local"})
+    assert (loaded.replication_ack, loaded.ack_degrade_secs, loaded.max_clock_skew_secs) == ("one", 9, 60)
+    assert (loaded.tombstone_ttl_days, loaded.conditional) == (7, "local")
+
+
+def test_peers_need_an_internal_token_of_ones_own() -> None:
+    for token in ({}, {"FS_INTERNAL_TOKEN": "internal-replication-token"}):
+        line = error_of(FS_REPLICATION_PEERS=PEER["FS_REPLICATION_PEERS"], FS_ADVERTISE_ADDR=PEER["FS_ADVERTISE_ADDR"], **token)
+        assert line.startswith("FS_INTERNAL_TOKEN=***: ") and "internal-replication-token" not in line and len(line.splitlines()) == 1
+
+
+def test_to_wait_for_a_peer_without_any_is_refused() -> None:
+    line = error_of(FS_REPLICATION_ACK="one")
+    assert line.startswith("FS_REPLICATION_ACK='one': ") and "FS_REPLICATION_PEERS" in line
+
+
+def test_addresses_that_do_not_fit_each_other_stop_the_start() -> None:
+    line = error_of(**{**PEER, "FS_ADVERTISE_ADDR": "http://127.0.0.1:9000"})
+    assert line.startswith("FS_ADVERTISE_ADDR='http://127.0.0.1:9000': ")
+    encrypted = {"FS_ENCRYPTION_KEY_BASE64": b64encode(bytes(range(32))).decode()}
+    assert error_of(**PEER, **encrypted).startswith("FS_REPLICATION_PEERS='http://b.example.org:9000': ")
+    # The advertised URL follows TLS, so a node that speaks it need not say so twice.
+    tls = {"FS_TLS_CERT_PATH": "/cert.pem", "FS_TLS_KEY_PATH": "/key.pem"}
+    local = {"FS_INTERNAL_TOKEN": OWN_SECRET, "FS_REPLICATION_PEERS": "https://127.0.0.1:9001"}
+    assert load({**local, **tls, **encrypted}).advertise_addr == "https://127.0.0.1:9000"
+
+
+@pytest.mark.parametrize("name", ["FS_ADVERTISE_ADDR", "FS_REPLICATION_PEERS"])
+def test_a_password_in_an_address_is_refused_and_not_shown(name: str) -> None:
+    line = error_of(**{name: "http://somebody:some-secret@h"})
+    assert line.startswith(f"{name}='http://***@h': must be ") and "some-secret" not in line and "somebody" not in line
 
 
 def test_the_master_key_is_32_bytes_and_shown_nowhere(tmp_path: Path) -> None:
@@ -149,7 +199,7 @@ def test_the_master_key_is_32_bytes_and_shown_nowhere(tmp_path: Path) -> None:
     assert load({}).encryption_key is None
 
 
-TEXT_SECRETS = [row for row in SETTINGS if row.secret and row.built and row.field != "encryption_key"]
+TEXT_SECRETS = [row for row in SETTINGS if row.secret and row.field != "encryption_key"]
 
 
 @pytest.mark.parametrize("row", TEXT_SECRETS, ids=lambda row: row.name)
@@ -255,7 +305,7 @@ def test_the_names_of_scripts_and_load_generator_do_not_warn() -> None:
 
 
 def test_no_secret_is_in_the_repr() -> None:
-    secrets = {row.name: f"{OWN_SECRET}-{row.field}" for row in SETTINGS if row.secret and row.built}
+    secrets = {row.name: f"{OWN_SECRET}-{row.field}" for row in SETTINGS if row.secret}
     secrets["FS_ENCRYPTION_KEY_BASE64"] = b64encode(b"a-master-key-of-thirty-two-bytes").decode()
     loaded = load(secrets)
     for value in secrets.values():
@@ -263,9 +313,9 @@ def test_no_secret_is_in_the_repr() -> None:
         assert value in loaded.secrets
 
 
-def test_every_field_but_the_derived_ones_has_a_row_and_every_built_row_a_field() -> None:
+def test_every_field_but_the_derived_ones_has_a_row_and_every_row_a_field() -> None:
     derived = {"region_was_set", "keys_origin", "warnings"}
-    assert {row.field for row in SETTINGS if row.built} == {field.name for field in dataclasses.fields(Settings)} - derived
+    assert {row.field for row in SETTINGS} == {field.name for field in dataclasses.fields(Settings)} - derived
     assert all(row.meaning for row in SETTINGS)
 
 
@@ -273,7 +323,6 @@ def test_the_example_file_names_every_variable_with_its_default() -> None:
     lines = (ROOT / ".env.example").read_text().splitlines()
     values = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
     assert values.pop("FS_ENDPOINT") == "http://127.0.0.1:9000"
-    assert values.pop("FS_CA_CERT") == ""
     assert values.pop("FS_MAX_REQUEST_BYTES") == str(5 * 2**30)
     # Setting the region, even to its default, makes it binding.
     assert values.pop("FS_REGION") == ""

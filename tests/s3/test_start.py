@@ -26,6 +26,26 @@ def start_and_end(tmp_path, command=("-m", "fasterstore", "serve"), **settings):
     return run.returncode, run.stderr.splitlines()
 
 
+PEERS = {"FS_INTERNAL_TOKEN": "a-token-of-our-own", "FS_REPLICATION_PEERS": "http://10.0.0.2:9000", "FS_ADVERTISE_ADDR": "http://10.0.0.1:9000"}
+
+
+@pytest.mark.parametrize(
+    ("named", "changed"),
+    [
+        ("FS_INTERNAL_TOKEN", {"FS_INTERNAL_TOKEN": ""}),
+        ("FS_ADVERTISE_ADDR", {"FS_ADVERTISE_ADDR": "http://127.0.0.1:9000"}),
+        ("FS_REPLICATION_PEERS", {"FS_REPLICATION_PEERS": "http://10.0.0.1:9000"}),
+        ("FS_REPLICATION_PEERS", {"FS_ENCRYPTION_KEY_BASE64": "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="}),
+        ("FS_CA_CERT", {"FS_CA_CERT": "/no/such.pem", "FS_REPLICATION_PEERS": "https://10.0.0.2:9000"}),
+    ],
+)
+def test_peers_that_cannot_work_stop_the_start_with_one_line(tmp_path, named, changed):
+    code, lines = start_and_end(tmp_path, **{**PEERS, **changed})
+    assert (code, len(lines)) == (2, 1), lines
+    assert lines[0].startswith(named)
+    assert not (tmp_path / "data").exists()
+
+
 def test_one_process_does_everything(start_node):
     node = start_node(workers=0)
     assert len(node.pids()) == 2
@@ -97,7 +117,8 @@ def test_a_taken_port_is_named_in_one_line(tmp_path):
         ("FS_MAX_REQUEST_BYTES", "0"),
         ("FS_VERIFY_READS", "maybe"),
         ("FS_BUCKETS", "Not_A_Bucket"),
-        ("FS_REPLICATION_PEERS", "http://127.0.0.1:1"),
+        ("FS_REPLICATION_PEERS", "127.0.0.1:1"),
+        ("FS_REPLICATION_ACK", "one"),
         ("FS_TLS_CERT_PATH", "/cert.pem"),
         ("FS_TLS_KEY_PATH", "/key.pem"),
     ],

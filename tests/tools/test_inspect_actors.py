@@ -85,6 +85,18 @@ def cells(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
     return [dict(zip(names, [part.strip() for part in line.split("  ") if part.strip()], strict=False)) for line in lines]
 
 
+def test_peers_are_a_table_of_their_own_below(route: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    peer = {"peer": "http://b:9000", "state": "shipping", "lag_entries": 12, "lag_bytes": 3400, "lag_secs": 0.25, "degraded": False}
+    away = peer | {"peer": "http://c:9000", "state": "unreachable", "lag_secs": 0.0, "degraded": True}
+    route.answer = json.dumps({"actors": [IDLE], "peers": [peer, away]}).encode()
+    assert inspect_actors.main(settings(route.server_address[1]), as_json=False) == 0
+    _, below = capsys.readouterr().out.split("\n\n")
+    heading, first, second = below.splitlines()
+    assert heading.split() == ["peer", "state", "entries", "behind", "bytes", "behind", "for"]
+    assert first.split() == ["http://b:9000", "shipping", "12", "3400", "250.0", "ms"]
+    assert second.split() == ["http://c:9000", "unreachable,", "not", "waited", "for", "12", "3400"]
+
+
 def test_each_actor_is_one_line_with_every_figure() -> None:
     assert cells([BUSY]) == [
         {

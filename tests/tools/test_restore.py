@@ -221,6 +221,20 @@ def test_a_pin_is_restored_into_a_new_data_dir_with_uuids_of_its_own(node, tmp_p
     assert open_again(node.datadir.path) == node.truth, "the store it came from is as it was"
 
 
+def test_what_a_restored_node_does_next_has_stamps_that_it_never_gave_before(node, tmp_path):
+    pin = take(node, "one")
+    work(node, 7)  # what peers may have heard of, and the restored node has not
+    node.stop()
+    before, after = (os.path.join(path, "index", "index.db") for path in (node.datadir.path, str(tmp_path / "new")))
+    do_restore(node.datadir.path, pin, to=str(tmp_path / "new"))
+    stamps = []
+    for path in (before, after):
+        view = IndexView(path)
+        stamps.append(view.state().last_stamp)
+        view.close()
+    assert stamps[1] > stamps[0]
+
+
 def test_a_pin_is_restored_in_place_and_what_was_there_is_in_quarantine(node):
     work(node, 1)
     truth = dict(node.truth)

@@ -7,14 +7,18 @@ import pykka
 import pytest
 
 from actors import messages as m
+from actors import replication_messages as peer
 from fasterstore.check.finding import Finding
 from fasterstore.check.store import StoreCheck
 from fasterstore.metadata.upload_schema import pack_map
-from fasterstore.model import CompleteIntent, DeleteIntent, UploadIntent
+from fasterstore.model import CompleteIntent, DeleteIntent, Replica, UploadIntent
+from fasterstore.replication.merge import Create, Deletion, Registers, Setting
+from fasterstore.replication.received import ReceivedBucket, ReceivedRemoval
 from fasterstore.storage.datadir import read_datadir
 from fasterstore.storage.disk import RealDisk
 from tests.storage_node import Node, change
 
+PEER, PEER_LOG = b"P" * 16, b"p" * 16
 BODIES = {b"key-%d" % number: b"%d," % number * (40 + 250 * number) for number in range(10)}
 
 
@@ -87,7 +91,15 @@ def fill(node):
     node.put(b"empty", b"")
     node.put(b"elsewhere", b"in another bucket", bucket="other")
     node.put(b"gone", b"soon unused")
+    node.journal.ask(peer.SetPeers(["http://peer:9000"]))
     node.journal.ask(m.DeleteObject("b", DeleteIntent(b"gone")))
+    replica = Replica(node.now_ms << 16, PEER, node.now_ms, PEER_LOG, 7)
+    assert isinstance(node.put(b"from a peer", b"replicated", replica=replica), m.Stored)
+    removal = ReceivedRemoval("nobucket", b"a key", node.now_ms << 16, PEER, node.now_ms)
+    made = Registers((Create(node.now_ms << 16, PEER, 5),), settings=(Setting("cors", b"<x/>", node.now_ms << 16, PEER),))
+    gone = Registers(deleted=Deletion(node.now_ms << 16, PEER))
+    buckets = [ReceivedBucket("theirs", made), ReceivedBucket("was", gone)]
+    assert node.journal.ask(peer.ApplyChanges(PEER_LOG, buckets, [], [removal])) == peer.ChangesApplied(["", ""], [], [""])
     upload(node, b"multipart", [b"part one " * 100, b"part two " * 300])
     upload(node, b"open", [b"a part " * 50], complete=False)
     upload(node, b"overwritten", [b"old one " * 20, b"old two"])

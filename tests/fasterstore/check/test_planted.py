@@ -355,6 +355,6 @@ def test_a_file_that_no_row_names_is_told_and_left_alone(store):
     assert os.path.exists(path)
 
 
-def test_every_kind_of_finding_is_planted_by_a_test_of_this_file():
-    source = Path(__file__).read_text(encoding="utf-8")
-    assert set(re.findall(r"found\(store, Kind\.([A-Z_]+)", source)) == set(Kind.__members__)
+def test_every_kind_of_finding_is_planted_by_a_test_of_these_files():
+    source = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_planted*.py"))
+    assert set(re.findall(r"(?:found|details)\(store, Kind\.([A-Z_]+)", source)) == set(Kind.__members__)

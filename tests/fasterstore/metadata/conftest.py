@@ -22,12 +22,14 @@ from tests.fasterstore.metadata.random_requests import RandomRequests
 from tests.storage_node import FaultyVfs
 
 LOG = b"L" * 16
+WHO = Identity(b"N" * 16, LOG)
 
 
 class Lab:
-    """One journal. `wal` lies on `disk`, the index at `path`; `body(n)` is the n-th content."""
+    """One journal. `wal` lies on `disk`, the index at `path`; `who` is its node, log and rules."""
 
-    def __init__(self, path, disk=None, rotate_bytes=1 << 20):
+    def __init__(self, path, disk=None, rotate_bytes=1 << 20, who=WHO):
+        self.who = who
         self.path = str(path)
         self.disk = disk or MemoryDisk()
         if disk is None:
@@ -43,12 +45,12 @@ class Lab:
 
     def open(self):
         recovered = recover(
-            self.disk, "/journal", LOG, 0, self.rng.randbytes, quarantine="/quarantine", rotate_bytes=self.rotate_bytes, step_bytes=1 << 16
-        )
-        self.index = IndexWriter(self.path, LOG, self.rng.randbytes)
-        who = Identity(b"N" * 16, LOG)
+            self.disk, "/journal", self.who.log_uuid, 0, self.rng.randbytes, quarantine="/quarantine", rotate_bytes=self.rotate_bytes,
+            step_bytes=1 << 16,
+        )  # fmt: skip
+        self.index = IndexWriter(self.path, self.who.log_uuid, self.rng.randbytes, node_id=self.who.node_id)
         witness = Witness(self.disk, "/journal/witness")
-        self.journal = Journal(self.index, recovered.writer, witness, who, free_reserve=self.free_reserve, timer=lambda: 0.0)
+        self.journal = Journal(self.index, recovered.writer, witness, self.who, free_reserve=self.free_reserve, timer=lambda: 0.0)
         return self.journal
 
     def free_reserve(self):

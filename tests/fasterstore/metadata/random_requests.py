@@ -15,24 +15,28 @@ from fasterstore.model import (
     UploadIntent,
 )
 from fasterstore.storage.record import record_bytes
+from tests.fasterstore.metadata.random_changes import RandomChanges
 
 BUCKETS = "bcd"
 KEYS = tuple(b"key-%d" % number for number in range(12))
 
 
 class RandomRequests:
-    """`one(rng)` draws a request now and returns what carries it out later, inside a batch of the lab."""
+    """`one(rng)` draws a request now and returns what carries it out later, inside a batch of the lab. `peers`: also changes of peers."""
 
-    def __init__(self, lab):
+    def __init__(self, lab, peers=True):
+        self.peers = peers
         self.lab = lab
+        self.changes = RandomChanges(lab, [(bucket, key) for bucket in BUCKETS for key in KEYS])
         self.uploads = []  # (bucket, key, number) of every upload there ever was
 
     def one(self, rng):
         kinds = (
-            (30, self.put), (8, self.delete), (6, self.create_bucket), (1, self.delete_bucket), (4, self.damage), (8, self.copy),
+            (30, self.put), (8, self.delete), (6, self.create_bucket), (1, self.delete_bucket), (4, self.damage), (3, self.repair), (8, self.copy),
             (8, self.rename), (10, self.append), (3, self.amend), (3, self.configure), (6, self.create_upload), (25, self.part),
             (8, self.part_copy), (8, self.complete), (2, self.abort), (6, self.release), (1, self.expire),
             (6, self.forget), (6, self.move), (6, self.retire), (3, self.remove), (2, self.punch),
+            *(self.changes.kinds() if self.peers else ()),
         )  # fmt: skip
         (draw,) = rng.choices([draw for _, draw in kinds], [weight for weight, _ in kinds])
         return draw(rng)
@@ -75,6 +79,20 @@ class RandomRequests:
             return 0 if row is None else self.lab.mark_damaged(row)
 
         return mark
+
+    def repair(self, rng):
+        """A peer's bytes for a damaged blob if there is one, else for any; now and then wrong ones."""
+        blob, wrong = self._any_blob(rng), rng.random() < 0.1
+
+        def give_back():
+            rows = [row for number in range(1, self.lab.index.state.last_blob + 1) if (row := self.lab.index.blob(number)) is not None]
+            row = next((row for row in rows if row.damaged or row.number == blob), None)
+            if row is None:
+                return 0
+            body = self.lab.bodies[row.blob_id] + b"!" * wrong
+            return self._ask.put(PutIntent("", b"", len(body), "", {}, {}, {}, repairs=row.number), self.lab.claim(body), self.lab.now_ms)
+
+        return give_back
 
     def copy(self, rng):
         bucket, key, source, source_key = (*self._place(rng), *self._place(rng))

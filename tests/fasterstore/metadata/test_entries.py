@@ -31,9 +31,19 @@ from fasterstore.metadata.entries import (
     encode,
 )
 from fasterstore.metadata.log_entries import LogRetired
-from fasterstore.metadata.space_entries import BlobsForgotten, BlobsMoved, Move, RangePunched, SegmentRemoved, SegmentRetired
+from fasterstore.metadata.replication_entries import (
+    BucketHomed,
+    BucketJoined,
+    ObjectRemoved,
+    ObjectReplicated,
+    PeerBlobsLearned,
+    PeersChanged,
+    TombstonesExpired,
+)
+from fasterstore.metadata.space_entries import BlobRepaired, BlobsForgotten, BlobsMoved, Move, RangePunched, SegmentRemoved, SegmentRetired
 from fasterstore.metadata.upload_schema import pack_map
 from fasterstore.model import BlobLocation, Slice
+from fasterstore.replication.merge import Create, Deletion, Home, Registers, Setting
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "journal_entries_v1.txt"
 NODE, LOG, UUID, RECORD = (bytes([start + index for index in range(16)]) for start in (0, 32, 64, 96))
@@ -57,6 +67,13 @@ COMPLETED = UploadCompleted(
 APPENDED = ObjectAppended(
     "photos", b"a/\xc3\xa9\x00", 22, "9b2cf535f27731c974343645a3985328-2", 1_700_000_000_123, STAMP, NODE, LOG, 9, 11,
     "5eb63bbbe01eeed093cb22bb8f5acdc3", 9, BlobSource.NEW, BLOB_ID, PLACE,
+)  # fmt: skip
+REPLICATED = ObjectReplicated(
+    *PUT[:13], 77, 0, 9, BlobSource.NEW, BLOB_ID, PLACE, 0, 0, b"", False, True, 1_700_000_000_456,
+)  # fmt: skip
+REGISTERS = Registers(
+    (Create(STAMP, NODE, 1_700_000_000_123), Create(STAMP + 1, LOG, 1_700_000_000_124)), Deletion(STAMP - 1, LOG),
+    (Setting("acl", None, STAMP, NODE), Setting("cors", b"<x/>", STAMP + 2, LOG)), Home(STAMP + 3, NODE, LOG),
 )  # fmt: skip
 SAMPLES = {
     "epoch_started": EpochStarted(7, 1_700_000_000_000),
@@ -93,10 +110,25 @@ SAMPLES = {
     "object_appended_claimed": APPENDED._replace(source=BlobSource.CLAIMED, location=None),
     "blobs_forgotten": BlobsForgotten((9, 12), 1_700_000_000_123),
     "blobs_moved": BlobsMoved((Move(9, PLACE), Move(12, PLACE._replace(segment_id=4)))),
+    "blob_repaired": BlobRepaired(9, PLACE._replace(segment_id=4)),
     "segment_retired": SegmentRetired(3),
     "segment_removed": SegmentRemoved(3),
     "range_punched": RangePunched(3, 8192, 1 << 20),
     "log_retired": LogRetired(70_001),
+    "object_replicated": REPLICATED,
+    "object_replicated_claimed": REPLICATED._replace(source=BlobSource.CLAIMED, location=None, advances_clock=False),
+    "object_replicated_parts": REPLICATED._replace(
+        size_bytes=5_242_891, etag="9b2cf535f27731c974343645a3985328-2", origin_blob=0, origin_manifest=33, blob=0,
+        source=BlobSource.MANIFEST, blob_id=bytes(32), location=None, manifest=41, upload=41,
+        part_map=pack_map([(1, 5_242_880), (2, 11)]),
+    ),
+    "object_removed": ObjectRemoved("photos", b"a/\xc3\xa9\x00", 1_700_000_000_123, STAMP, NODE, True, 1_700_000_000_456),
+    "bucket_joined": BucketJoined("photos", REGISTERS, True, True, 1_700_000_000_456),
+    "bucket_joined_gone": BucketJoined("photos", Registers(deleted=Deletion(STAMP, NODE)), False, False, 1_700_000_000_456),
+    "bucket_homed": BucketHomed("photos", LOG, 1_700_000_000_123, STAMP, NODE),
+    "peers_changed": PeersChanged(("http://a:9000", "http://b:9000"), 1_700_000_000_123),
+    "tombstones_expired": TombstonesExpired((("photos", b"a/\xc3\xa9\x00"), ("films", b"b")), ("old",), STAMP, 1_700_000_000_123),
+    "peer_blobs_learned": PeerBlobsLearned(LOG, ((77, 9), (78, 12))),
 }  # fmt: skip
 
 
@@ -121,17 +153,25 @@ def test_the_golden_bytes_mean_the_entry(name):
     entry = decode(golden()[name])
     assert entry == SAMPLES[name]
     assert type(entry) is type(SAMPLES[name])
-    if isinstance(entry, ObjectPut | PartPut | ObjectAppended):
+    if isinstance(entry, ObjectPut | PartPut | ObjectAppended | ObjectReplicated):
         assert type(entry.source) is BlobSource
         assert entry.location is None or type(entry.location) is BlobLocation
     if isinstance(entry, PartPut):
         assert all(type(piece) is Slice for piece in entry.slices)
+    if isinstance(entry, BucketJoined):
+        assert type(entry.registers) is Registers
+        assert type(entry.registers.deleted) is Deletion
+        assert all(type(create) is Create for create in entry.registers.creates)
+        assert all(type(setting) is Setting for setting in entry.registers.settings)
+        assert type(entry.registers.home) in (Home, type(None))
 
 
 def test_what_peers_are_sent_does_not_say_where_the_bytes_lie_here():
     elsewhere = PUT._replace(blob=77, source=BlobSource.CLAIMED, location=None)
     assert msgpack.unpackb(encode(elsewhere))[2] == msgpack.unpackb(encode(PUT))[2]
-    for name in ("epoch_started", "segment_ids_leased", "segment_opened", "segment_sealed", "blob_damaged"):
+    again = REPLICATED._replace(blob=77, source=BlobSource.CLAIMED, location=None, advances_clock=False, applied_ms=1)
+    assert msgpack.unpackb(encode(again))[2] == msgpack.unpackb(encode(REPLICATED))[2]
+    for name in ("epoch_started", "segment_ids_leased", "segment_opened", "segment_sealed", "blob_damaged", "blob_repaired"):
         assert msgpack.unpackb(golden()[name])[2] == b""
 
 

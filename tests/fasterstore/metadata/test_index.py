@@ -89,11 +89,11 @@ def test_the_index_of_another_log_is_refused(index, path):
 
 
 def test_a_newer_schema_is_refused_by_name(index, path):
-    value = schema.seal(b"meta", b"identity", schema._pack((3, UUID, LOG)))
+    value = schema.seal(b"meta", b"identity", schema._pack((4, UUID, LOG)))
     index.close()
     change(path, "UPDATE meta SET value = ? WHERE name = 'identity'", (value,))
     for opened in (lambda: IndexWriter(path, LOG), lambda: IndexView(path)):
-        with pytest.raises(UnsupportedFormat, match="schema 3"):
+        with pytest.raises(UnsupportedFormat, match="schema 4"):
             opened()
 
 
@@ -166,6 +166,9 @@ def test_a_flipped_byte_in_the_file_is_an_error_and_never_an_answer(index, path,
                         connection.execute(f"SELECT * FROM {table}").fetchall()
                     connection.execute("SELECT changed_ms FROM uploads INDEXED BY uploads_by_time").fetchall()
                     connection.execute("SELECT unused_ms FROM releases INDEXED BY releases_by_time").fetchall()
+                    connection.execute("SELECT noted_ms FROM tombstones INDEXED BY tombstones_by_time").fetchall()
+                    connection.execute("SELECT gone_ms FROM bucket_registers INDEXED BY registers_gone WHERE gone_ms > 0").fetchall()
+                    connection.execute("SELECT blob FROM peer_blobs INDEXED BY peer_blobs_by_blob").fetchall()
                     connection.execute("SELECT segment FROM blobs INDEXED BY blobs_by_segment").fetchall()
                     connection.execute("SELECT unused_ms FROM blobs INDEXED BY blobs_unused WHERE unused_ms IS NOT NULL").fetchall()
                 connection.close()
@@ -446,7 +449,7 @@ def test_statements_between_begin_and_end_see_one_state_and_the_end_may_be_repea
     view.close()
 
 
-def test_an_index_of_schema_1_becomes_schema_2_with_its_unused_blobs_in_order(tmp_path):
+def test_an_index_of_schema_1_becomes_the_newest_with_its_unused_blobs_in_order(tmp_path):
     path = str(tmp_path / "index.db")
     index = IndexWriter(path, LOG)
     index.begin()
@@ -460,6 +463,8 @@ def test_an_index_of_schema_1_becomes_schema_2_with_its_unused_blobs_in_order(tm
     change(path, "DROP INDEX blobs_by_segment")
     change(path, "DROP INDEX blobs_unused")
     change(path, "ALTER TABLE blobs DROP COLUMN unused_ms")
+    for table in ("tombstones", "bucket_registers", "peer_blobs"):
+        change(path, f"DROP TABLE {table}")
     version_1 = schema.seal(b"meta", b"identity", msgpack.packb((1, index.index_uuid, LOG), use_bin_type=True))
     change(path, "UPDATE meta SET value = ? WHERE name = 'identity'", (version_1,))
     IndexView(path).close()  # a node that starts read-only leaves it as it is

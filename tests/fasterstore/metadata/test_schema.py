@@ -9,7 +9,7 @@ from fasterstore.metadata import schema
 from fasterstore.metadata.schema import State
 from fasterstore.model import BlobLocation, BlobRow, BucketRow, ObjectRow, SegmentRow
 
-GOLDEN = Path(__file__).parents[2] / "golden" / "index_rows_v2.txt"
+GOLDEN = Path(__file__).parents[2] / "golden" / "index_rows_v3.txt"
 OLD_SEGMENT = Path(__file__).parents[2] / "golden" / "segment_row_v1.hex"
 UUID, LOG, RECORD = (bytes([start + index for index in range(16)]) for start in (64, 32, 96))
 BLOB_ID = bytes(range(128, 160))
@@ -28,7 +28,7 @@ PACKED = {
     "state": (schema.pack_state(STATE), schema.unpack_state, STATE),
     "damaged": (schema.pack_damaged(3), schema.unpack_damaged, 3),
     "log_start": (schema.pack_log_start(70_001), schema.unpack_log_start, 70_001),
-    "identity": (schema.pack_identity(UUID, LOG), schema.unpack_identity, (2, UUID, LOG)),
+    "identity": (schema.pack_identity(UUID, LOG), schema.unpack_identity, (3, UUID, LOG)),
     "bucket": (schema.pack_bucket(BUCKET), lambda data: schema.unpack_bucket(b"photos", 12, data), BUCKET),
     "object": (schema.pack_object(12, b"a/b", OBJECT), lambda data: schema.unpack_object(12, b"a/b", 9, data), OBJECT),
     "blob": (schema.pack_blob(BLOB), lambda data: schema.unpack_blob(9, PREFIX, 3, data), BLOB),

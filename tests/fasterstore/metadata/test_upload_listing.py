@@ -6,19 +6,24 @@ from hypothesis import strategies as st
 from fasterstore.metadata import upload_listing
 from fasterstore.metadata.upload_listing import Place, list_uploads
 from fasterstore.model import UploadRow
+from fasterstore.replication.hidden_upload import hidden_token
 
 BEGINNING = Place(b"", 0)
 
 
-def upload(key, number):
-    return UploadRow(1, key, number, "t", 0, 0, number, {}, {}, {}, "", "", "")
+HIDDEN = hidden_token(b"p" * 16, 4)
+
+
+def upload(key, number, token="t"):
+    return UploadRow(1, key, number, token, 0, 0, number, {}, {}, {}, "", "", "")
 
 
 class Table:
     """Uploads in order, read as the index does; `batches` are the limits asked for."""
 
-    def __init__(self, uploads):
-        self.rows = [upload(*place) for place in sorted(uploads)]
+    def __init__(self, uploads, hidden=()):
+        every = [(*place, "t") for place in uploads] + [(*place, HIDDEN) for place in hidden]
+        self.rows = [upload(*place) for place in sorted(every)]
         self.batches = []
 
     def read(self, key, number, limit):
@@ -33,7 +38,7 @@ def naive(rows, prefix, delimiter):
     """Every entry in order: (key, number) of an upload, (common prefix, 0)."""
     entries = []
     for row in rows:
-        if row.key.startswith(prefix):
+        if row.key.startswith(prefix) and row.token != HIDDEN:
             end = row.key.find(delimiter, len(prefix)) if delimiter else -1
             entry = (row.key, row.number) if end < 0 else (row.key[: end + len(delimiter)], 0)
             if entry not in entries:
@@ -43,18 +48,20 @@ def naive(rows, prefix, delimiter):
 
 KEYS = st.binary(min_size=1, max_size=5).map(lambda raw: bytes(b"a/b\xff"[byte % 4] for byte in raw))
 UPLOADS = st.sets(st.tuples(KEYS, st.integers(1, 3)), max_size=25)
+HIDDEN_UPLOADS = st.sets(st.tuples(KEYS, st.integers(4, 6)), max_size=8)
 
 
 @given(
     UPLOADS,
+    HIDDEN_UPLOADS,
     st.sampled_from([b"", b"a", b"a/", b"b\xff"]),
     st.sampled_from([b"", b"/", b"b", b"/a", b"\xff"]),
     st.integers(1, 6),
     st.integers(1, 7),
 )
 @settings(deadline=None, max_examples=400)
-def test_pages_put_together_are_every_entry_once_in_order(uploads, prefix, delimiter, limit, batch_rows):
-    table = Table(uploads)
+def test_pages_put_together_are_every_entry_once_in_order(uploads, hidden, prefix, delimiter, limit, batch_rows):
+    table = Table(uploads, hidden)
     kept = upload_listing.BATCH_ROWS
     upload_listing.BATCH_ROWS = batch_rows
     try:

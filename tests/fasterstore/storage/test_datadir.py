@@ -39,7 +39,7 @@ def write(disk: MemoryDisk, name: str, data: bytes) -> None:
 def test_its_files_are_the_golden_ones():
     disk = MemoryDisk()
     made_first = open_datadir(disk, PATH, counting)
-    for name, golden in (("format.json", "format_v2.json"), ("keys.json", "keys_v1.json")):
+    for name, golden in (("format.json", "format_v3.json"), ("keys.json", "keys_v1.json")):
         assert disk.contents(f"{PATH}/{name}") == (GOLDEN / golden).read_bytes()
         write(disk, name, (GOLDEN / golden).read_bytes())
     again = open_datadir(disk, PATH, os.urandom)
@@ -93,17 +93,18 @@ def test_a_first_start_killed_anywhere_is_resumed_and_then_survives_a_power_cut(
             assert open_datadir(state, PATH, os.urandom) == resumed
 
 
-def test_format_1_becomes_format_2_when_it_is_opened_wherever_the_power_is_cut():
+@pytest.mark.parametrize("older", ["format_v1.json", "format_v2.json"])
+def test_an_older_format_becomes_the_newest_when_it_is_opened_wherever_the_power_is_cut(older):
     disk = made()
-    write(disk, "format.json", (GOLDEN / "format_v1.json").read_bytes())
+    write(disk, "format.json", (GOLDEN / older).read_bytes())
     before = len(disk.ops)
     opened = open_datadir(disk, PATH, os.urandom)
-    assert disk.contents(f"{PATH}/format.json") == (GOLDEN / "format_v2.json").read_bytes()
+    assert disk.contents(f"{PATH}/format.json") == (GOLDEN / "format_v3.json").read_bytes()
     rng = random.Random(1)
     for upto in range(before, len(disk.ops) + 1):
         for state in disk.crash_states(upto, rng, 5):
             assert open_datadir(state, PATH, os.urandom) == opened
-            assert state.contents(f"{PATH}/format.json") == (GOLDEN / "format_v2.json").read_bytes()
+            assert state.contents(f"{PATH}/format.json") == (GOLDEN / "format_v3.json").read_bytes()
 
 
 def test_a_data_dir_of_format_1_that_is_refused_stays_one():
@@ -118,8 +119,8 @@ def test_a_data_dir_of_format_1_that_is_refused_stays_one():
 def test_a_newer_format_is_refused_by_name():
     disk = made()
     document = read_json(disk, f"{PATH}/format.json")
-    write(disk, "format.json", json_bytes(document | {"format": 3}))
-    with pytest.raises(UnsupportedFormat, match="data format 3 is newer than 2"):
+    write(disk, "format.json", json_bytes(document | {"format": 4}))
+    with pytest.raises(UnsupportedFormat, match="data format 4 is newer than 3"):
         open_datadir(disk, PATH, os.urandom)
 
 

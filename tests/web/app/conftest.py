@@ -14,17 +14,19 @@ from actors.cache import Cache
 from actors.directory import Directory
 from actors.messages import CreateBucket
 from actors.observer import Observer
+from actors.replication_messages import SetPeers
 from actors.runtime import sleep
 from fasterstore.cache import BlobCache
 from fasterstore.keyring import unlock
 from fasterstore.metadata.index import IndexView
+from fasterstore.replication.board import ReplicationBoard
 from fasterstore.s3.signer import Credentials, sign_v4_headers, sign_xfs
 from fasterstore.settings import load
 from fasterstore.storage.datadir import open_datadir
 from fasterstore.storage.disk import RealDisk
 from tools.key_preparation import prepare
 from tools.scrubbing import make_report, start_scrubber
-from tools.storage_actors import StorageActors, compaction_plan
+from tools.storage_actors import StorageActors, compaction_plan, journal_rules
 from web.app import make_app
 from web.regions import CheckedRegion, FileRegion
 from web.worker import Worker
@@ -70,9 +72,11 @@ class Store:
             now_ms=self.now_ms,
             keyring=self.keyring,
             compaction=compaction_plan(self.settings),
+            rules=journal_rules(self.settings),
         )
         for _ in self.actors.start():
             pass
+        self.directory.get("metadata-journal").ask(SetPeers(list(self.settings.replication_peers)))
         self.scrubber = start_scrubber(self.settings, self.disk, self.datadir, self.directory, make_report(self.settings))
         blobs = BlobCache(self.settings.cache_capacity_bytes, self.settings.cache_object_max_bytes)
         self.cache = Cache.start(blobs)
@@ -87,7 +91,10 @@ class Store:
             cache_ref=self.cache,
             host_id="node",
             keyring=self.keyring,
+            node_id=self.datadir.node_id,
         )
+        if self.settings.replication_peers:
+            self.worker.replication = ReplicationBoard(self.settings.replication_peers)
         self.worker.index = IndexView(self.datadir.index_path)
         self.observer = Observer.start("worker-0", self.worker.metrics.samples)
         self.directory.register("observer", self.observer)

@@ -19,9 +19,16 @@ TARGETS = {
     "/_admin/actors": ("GET", "/_admin/actors"),
     "/_admin/compaction": ("GET", "/_admin/compaction"),
     "/_admin/scrub": ("GET", "/_admin/scrub"),
+    "/_admin/replication": ("GET", "/_admin/replication"),
     "/_admin<:re:(?:/[\\s\\S]*)?>": ("PUT", "/_admin/nothing"),
     "/_admin/policy/<:re:[^/]+>": ("GET", "/_admin/policy/box"),
-    "/_internal<:re:(?:/[\\s\\S]*)?>": ("GET", "/_internal/blob/00"),
+    "/_internal/replicate/object": ("POST", "/_internal/replicate/object"),
+    "/_internal/replicate/delete": ("POST", "/_internal/replicate/delete"),
+    "/_internal/replicate/snapshot": ("GET", "/_internal/replicate/snapshot"),
+    "/_internal/replicate/digest": ("POST", "/_internal/replicate/digest"),
+    "/_internal/replicate/status": ("GET", "/_internal/replicate/status"),
+    "/_internal/blob/<:re:[^/]+>": ("GET", "/_internal/blob/00"),
+    "/_internal<:re:(?:/[\\s\\S]*)?>": ("GET", "/_internal/nothing"),
     "<:re:[\\s\\S]*>": ("GET", "/box/missing"),
 }
 OPEN = {"/healthz", "/readyz", "/metrics", "/minio/health/live", "/minio/health/ready", "/minio/health/cluster"}
@@ -57,9 +64,10 @@ def test_each_key_opens_its_own_routes_only(guarded, sign):
         "/_admin/actors": (403, 200),
         "/_admin/compaction": (403, 200),
         "/_admin/scrub": (403, 200),
+        "/_admin/replication": (403, 200),
         "/_admin/policy/<:re:[^/]+>": (403, 404),
         "/_admin<:re:(?:/[\\s\\S]*)?>": (403, 501),
-        "/_internal<:re:(?:/[\\s\\S]*)?>": (403, 403),
+        **{rule: (403, 403) for rule in TARGETS if rule.startswith("/_internal")},
         "<:re:[\\s\\S]*>": (404, 403),
     }
 
@@ -84,7 +92,9 @@ def test_no_spelling_of_a_guarded_path_slips_into_an_open_route(guarded):
 
 def test_the_internal_token_opens_the_seam_and_the_built_in_one_does_not(guarded, new_store):
     token = {"x-fs-internal-token": "our-own-token"}
-    assert guarded.send("GET", "/_internal/blob/00", headers=token, sign="").status == 501
+    assert guarded.send("GET", "/_internal/replicate/status", headers=token, sign="").status == 200
+    assert guarded.send("GET", "/_internal/nothing", headers=token, sign="").status == 501
+    assert guarded.send("GET", "/_internal/replicate/object", headers=token, sign="").status == 501
     answer = new_store().send("GET", "/_internal/blob/00", headers={"x-fs-internal-token": "internal-replication-token"}, sign="")
     assert answer.status == 403
     assert b"FS_INTERNAL_TOKEN" in answer.body

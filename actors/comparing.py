@@ -1,0 +1,164 @@
+"""A comparison with one peer, on demand and each day: drives `replication.anti_entropy`, and heals what differs by the ordinary ways.
+
+What wins here is owed to the peer, so its shipping sends it. What wins there is sent to this node's own endpoint in the peer's name, as
+the peer would: it is joined, and its bytes are pulled, like any batch. One comparison at a time with each peer; its answers come from
+greenlets and a native thread, so it holds up nothing.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from actors.native_thread import NativeThread
+from actors.peer import PeerClient, PeerRefused, PeerUnreachable
+from actors.peer_shipping import PeerShipping
+from actors.runtime import sleep, spawn
+from fasterstore.errors import StoreError
+from fasterstore.replication.anti_entropy import PAGE_STATES, Comparison, Difference, Exchange, Healing, OwnDigests, PeerDigests
+from fasterstore.replication.change import BATCH_VERSION, Batch, Change, ObjectState, OutcomeKind, encode_batch
+from fasterstore.replication.own_states import OwnStates
+from fasterstore.replication.shipment import address_of
+
+logger = logging.getLogger("fasterstore.replication")
+
+LISTED_MAX = 1000
+"""Differences that the status lists."""
+PAUSE_SECS = 0.01
+"""Between two steps: the node has other work."""
+ROOM_SECS = 0.2
+SETTLED_MS = 5000
+"""What changed later than this may be on its way: it is no difference yet."""
+_STAMP_SHIFT = 16
+
+
+class Comparing:
+    """See the module. `receiver` is this node as the peer reaches it."""
+
+    def __init__(
+        self,
+        peer: PeerShipping,
+        receiver: PeerClient,
+        own: OwnStates,
+        thread: NativeThread,
+        *,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._peer = peer
+        self._receiver = receiver
+        self._own = own
+        self._thread = thread
+        self._now_ms = now_ms
+        self._greenlet: Any = None
+        self._comparison: Comparison | None = None
+        self._number = 0
+        self._total = 0
+        self._heal = False
+        self._healed = 0
+        self._refused = 0
+        self._error = ""
+        self.ended_ms = 0
+        """When the last one ended; 0 if there was none."""
+
+    @property
+    def running(self) -> bool:
+        """Whether one is under way."""
+        return self._greenlet is not None
+
+    def start(self, *, heal: bool) -> None:
+        """Begin one; nothing happens while one is under way."""
+        if self._greenlet is None:
+            self._number += 1
+            self._heal, self._healed, self._refused, self._error, self._total = heal, 0, 0, "", 0
+            self._comparison = Comparison(max(0, self._now_ms() - SETTLED_MS) << _STAMP_SHIFT)
+            self._greenlet = spawn(self._run, self._comparison)
+
+    def stop(self) -> None:
+        """End it; what was healed stays healed."""
+        greenlet, self._greenlet = self._greenlet, None
+        if greenlet is not None:
+            self._error = "it was stopped"
+            self.ended_ms = self._now_ms()
+            greenlet.kill(block=False)
+
+    def status(self) -> dict[str, Any] | None:
+        """See `replicator_status.py`; None if there was none yet."""
+        comparison = self._comparison
+        if comparison is None:
+            return None
+        return {
+            "number": self._number,
+            "running": self.running,
+            "items": comparison.progress.items,
+            "total": max(self._total, comparison.progress.items),
+            "counts": {str(kind): count for kind, count in comparison.counts.items()},
+            "differences": [_shown(difference) for difference in comparison.differences[:LISTED_MAX]],
+            "healed": self._heal and not self._error and not self.running and not self._refused,
+            "sent": self._healed,
+            "refused": self._refused,
+            "error": self._error,
+            "ended_ms": self.ended_ms,
+        }
+
+    def _run(self, comparison: Comparison) -> None:
+        try:
+            self._total = self._thread.run(self._own.objects)
+            while comparison.action is not None:
+                self._step(comparison)
+                sleep(PAUSE_SECS)
+        except (PeerUnreachable, PeerRefused, StoreError, OSError) as error:
+            self._error = str(error)
+        except Exception as error:  # a defect: the next comparison must not be kept from beginning
+            logger.exception("a comparison failed")
+            self._error = f"{type(error).__name__}: {error}"
+        self._greenlet = None
+        self.ended_ms = self._now_ms()
+        found = sum(comparison.counts.values())
+        text = f": {self._error}" if self._error else ""
+        logger.info("compared with %s: %d items, %d differences%s", self._peer.client.address, comparison.progress.items, found, text)
+
+    def _step(self, comparison: Comparison) -> None:
+        action = comparison.action
+        client = self._peer.client
+        if isinstance(action, OwnDigests):
+            comparison.own_digests(self._thread.run(self._own.digests, action.ranges))
+        elif isinstance(action, PeerDigests):
+            comparison.peer_digests(client.digest(action.ranges))
+        elif isinstance(action, Exchange):
+            ours = self._thread.run(self._own.page, action.range)
+            healing = comparison.states(ours, client.snapshot_page(action.range, PAGE_STATES))
+            if self._heal:
+                self._apply(healing)
+
+    def _apply(self, healing: Healing) -> None:
+        addresses = [address_of(change) for change in healing.push]
+        while addresses:
+            room = self._peer.machine.owed_room // 2  # the rest is for what is refused
+            if room:
+                self._peer.owe(addresses[:room])
+                self._healed += len(addresses[:room])
+                addresses = addresses[room:]
+            else:
+                sleep(ROOM_SECS)
+        objects = tuple([change for change in healing.join if isinstance(change, ObjectState)])
+        others = tuple([change for change in healing.join if not isinstance(change, ObjectState)])
+        self._join(objects, self._receiver.send_objects)
+        self._join(others, self._receiver.send_deletes)
+
+    def _join(self, changes: tuple[Change, ...], send: Callable[[bytes, int], Any]) -> None:
+        if changes:
+            machine = self._peer.machine
+            batch = Batch(BATCH_VERSION, machine.peer_node, machine.peer_log, 0, 0, changes)
+            answer = send(encode_batch(batch), len(changes))
+            refused = sum(outcome.kind is OutcomeKind.REFUSED for outcome in answer.outcomes)
+            self._refused += refused
+            self._healed += len(changes) - refused
+
+
+def _shown(difference: Difference) -> dict[str, Any]:
+    return {
+        "kind": str(difference.kind),
+        "bucket": difference.bucket,
+        "key": difference.key.decode("utf-8", "backslashreplace"),
+        "stamp_here": difference.stamp_here,
+        "stamp_there": difference.stamp_there,
+    }
