@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import gevent
 
 from tests.probe.both_sides import Contents, wait_identical
+from tests.probe.command import run_command
 from tests.probe.network import SIDES, Loopback, Namespaces, namespaces_refused, other, own_namespaces
 from tests.probe.pair import TwoNodes
 from tests.probe.planting import planted
@@ -119,16 +120,25 @@ class Rounds:
         }  # fmt: skip
 
     def after_restart(self) -> None:
-        """Stop both, start both: what is there is still the same."""
+        """Stop both, look at what lies on their disks, start both: what is there is still the same, to their own comparison too."""
         for side in SIDES:
             self._pair.stop(side)
+            self._command(side, "check", "--full", "--data-dir", str(self._pair.nodes[side].data_dir))
         for side in SIDES:
             self._pair.start(side)
             self._stamps.forget(side)
         self._agree("the last restart", time.monotonic())
         for side in SIDES:
+            self._command(side, "replication", "status", "--wait", str(self._agree_secs))
+            self._command(side, "replication", "diff")
             if "defect" in (log := self._pair.nodes[side].log()):
                 self.histories.violations.append(f"{side} logged a defect: {log[log.index('defect') - 500 :][:3000]}")
+
+    def _command(self, side: str, *arguments: str) -> None:
+        """What our own command line says against a node must be that all is well."""
+        code, said = run_command(self._pair.nodes[side], *arguments)
+        if code:
+            self.histories.violations.append(f"{side}: fasterstore {' '.join(arguments)} ended with {code}: {said[-2000:]}")
 
     def _agree(self, after: str, healed_at: float) -> float:
         """Wait until both are alike, then judge every key by what they hold; the seconds that it took."""
@@ -181,7 +191,7 @@ def plan(rounds: int, seed: str, *, clocks: bool) -> list[list[tuple[str, str]]]
 
 def run(arguments: argparse.Namespace) -> int:
     """The whole run in this process; 0 if nothing was violated."""
-    settings = planted(arguments.planted) if arguments.planted else {}
+    settings = {"FS_REPLICATION_ACK": arguments.ack} | (planted(arguments.planted) if arguments.planted else {})
     folder = Path(arguments.folder)
     clock_library, no_clock = None, ""
     try:
@@ -222,6 +232,7 @@ def main() -> None:
     parser.add_argument("--seed", default="ci")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--planted", default="", help="a bug of tests/probe/planted/sitecustomize.py, on both nodes")
+    parser.add_argument("--ack", choices=("async", "one"), default="async")
     parser.add_argument("--strangers", action="store_true", help="the nodes do not know each other: the first comparison must say so")
     parser.add_argument("--agree-secs", type=float, default=AGREE_SECS, help="within which both must hold the same after a fault's end")
     parser.add_argument("--loopback", action="store_true", help="no namespaces")
