@@ -107,23 +107,23 @@ def _audit(read):
     assert not refs
     assert {number: row.live_bytes for number, row in segments.items()} == {number: live[number] for number in segments}
     assert live.keys() <= segments.keys()
-    _audit_replication(path, blobs)
+    _audit_replication(read, blobs)
 
 
-def _audit_replication(path, blobs):
+def _audit_replication(read, blobs):
     """Check that tombstones, registers and peers' numbers fit to the other rows, and that no stamp is above what the log says."""
-    meta = dict(rows(path, "SELECT * FROM meta"))
+    meta = dict(read("SELECT * FROM meta"))
     state = replication.unpack_replication_state(meta["replication"]) if "replication" in meta else ReplicationState()
     names = {}
-    for name, number, value in rows(path, "SELECT * FROM buckets"):
+    for name, number, value in read("SELECT * FROM buckets"):
         names[name] = schema.unpack_bucket(name, number, value)
-    objects = [schema.unpack_object(*row) for row in rows(path, "SELECT * FROM objects")]
-    tombstones = [replication.unpack_tombstone(*row) for row in rows(path, "SELECT * FROM tombstones")]
+    objects = [schema.unpack_object(*row) for row in read("SELECT * FROM objects")]
+    tombstones = [replication.unpack_tombstone(*row) for row in read("SELECT * FROM tombstones")]
     assert state.tombstones == len(tombstones)
-    held = {(row[0], row[1]) for row in rows(path, "SELECT b.name, o.key FROM objects o JOIN buckets b ON b.bucket_id = o.bucket_id")}
+    held = {(row[0], row[1]) for row in read("SELECT b.name, o.key FROM objects o JOIN buckets b ON b.bucket_id = o.bucket_id")}
     assert not held & {(row.bucket.encode(), row.key) for row in tombstones}
     stamps = [row.stamp for row in (*objects, *tombstones)]
-    registers = {row[0]: replication.unpack_registers(*row) for row in rows(path, "SELECT * FROM bucket_registers")}
+    registers = {row[0]: replication.unpack_registers(*row) for row in read("SELECT * FROM bucket_registers")}
     assert names.keys() <= registers.keys()
     for name, row in registers.items():
         stamps.append(highest_stamp(row.registers))
@@ -133,7 +133,7 @@ def _audit_replication(path, blobs):
             held_row = names[name]
             assert (held_row.settings, held_row.created_ms) == (documents_of(row.registers), created_ms_of(row.registers))
     assert max(stamps, default=0) <= max(schema.unpack_state(meta["state"]).last_stamp, state.ahead_stamp)
-    known = [replication.unpack_peer_blob(*row) for row in rows(path, "SELECT * FROM peer_blobs")]
+    known = [replication.unpack_peer_blob(*row) for row in read("SELECT * FROM peer_blobs")]
     assert {row.blob for row in known} <= blobs.keys()
     assert state.has_peer_blobs or not known
 
