@@ -8,21 +8,33 @@ from functools import lru_cache
 
 from fasterstore.customer_key import CHECK_NAME
 from fasterstore.replication.change import BlobContent, BucketState, Change, ManifestContent, ObjectState, Piece
+from fasterstore.replication.plausible_settings import is_acl, is_readable
 from fasterstore.s3.errors import S3Error
 from fasterstore.s3.names import validate_bucket, validate_key
 from fasterstore.sealed_body import sealed_bytes
 
 _NO_HEADER = re.compile("[\0\r\n]|[^\0-\xff]")
 """Values are sent as latin-1, one line each."""
+TIME_MAX_MS = 253_402_300_799_999
+"""The last of the year 9999: no client reads a later Last-Modified, and one in a listing spoils all of it."""
 
 
 def is_plausible(change: Change) -> bool:
     """May this change be joined at all?"""
     if isinstance(change, BucketState):
-        return _is_bucket_name(change.name)
+        return _is_bucket_name(change.name) and _is_bucket(change)
     if not (_is_bucket_name(change.bucket) and _is_key(change.key)):
         return False
-    return not isinstance(change, ObjectState) or (_is_sendable(change) and _has_its_bytes(change))
+    if not isinstance(change, ObjectState):
+        return change.deleted_ms <= TIME_MAX_MS
+    return change.modified_ms <= TIME_MAX_MS and is_acl(change.acl) and _is_sendable(change) and _has_its_bytes(change)
+
+
+def _is_bucket(state: BucketState) -> bool:
+    registers = state.registers
+    return all(create.created_ms <= TIME_MAX_MS for create in registers.creates) and all(
+        setting.document is None or is_readable(setting.name, setting.document) for setting in registers.settings
+    )
 
 
 @lru_cache(maxsize=1024)

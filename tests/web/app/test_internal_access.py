@@ -12,7 +12,7 @@ import pytest
 from actors.replication_messages import SetPeers
 from fasterstore.internal_signing import Call, signed_headers
 from fasterstore.replication.change import Batch, BlobContent, BucketState, ObjectState, Piece, Tombstone, encode_batch
-from fasterstore.replication.merge import Create, Registers
+from fasterstore.replication.merge import Create, Registers, Setting
 
 TOKEN = "a-token-of-our-own"
 PEER = "http://127.0.0.2:9000"
@@ -199,9 +199,12 @@ def test_a_node_does_not_take_changes_of_a_copy_of_itself(quiet):
         ObjectState("box", b"k", 1 << 40, b"o" * 16, 0, "e", 1, {"content-type": "a\nb"}, {}, {}, {}, "", None),
         ObjectState("box", b"k", 1 << 40, b"o" * 16, 0, "e", 1, {}, {"colour": "\u2603"}, {}, {}, "", None),
         ObjectState("box", b"k", (1 << 63) - 1, b"o" * 16, 0, "e", 1, {}, {}, {}, {}, "", None),
+        ObjectState("box", b"k", 1 << 40, b"o" * 16, 0, "e", 253_402_300_800_000, {}, {}, {}, {}, "", None),
+        ObjectState("box", b"k", 1 << 40, b"o" * 16, 0, "e", 1, {}, {}, {}, {}, "everybody", None),
         BucketState("-box", Registers((Create(1 << 40, b"o" * 16, 1),))),
+        BucketState("odd", Registers((Create(1 << 40, b"o" * 16, 1 << 62),))),
     ],
-    ids=["bucket", "key", "etag", "header", "metadata", "stamp", "name"],
+    ids=["bucket", "key", "etag", "header", "metadata", "stamp", "year", "acl", "name", "birth"],
 )
 def test_what_no_node_can_have_sent_is_refused_by_itself(quiet, change):
     good = ObjectState("box", b"good", 1 << 40, b"o" * 16, 0, "e", 1, {}, {}, {}, {}, "", None)
@@ -210,6 +213,16 @@ def test_what_no_node_can_have_sent_is_refused_by_itself(quiet, change):
     assert b"ImpossibleChange" in answer.body
     assert quiet.send("GET", "/box/good").status == 200
     assert len(quiet.worker.index.buckets("", "", 10)) == 1
+
+
+@pytest.mark.parametrize("name", ["acl", "cors", "ownership", "public-access-block", "tagging"])
+def test_a_setting_that_would_spoil_its_bucket_is_refused(quiet, name):
+    registers = Registers((Create(1 << 40, b"o" * 16, 1),), settings=(Setting(name, b"", 1 << 41, b"o" * 16),))
+    bad = registers._replace(settings=(Setting(name, b"nonsense", 1 << 41, b"o" * 16),))
+    for document in (registers, bad) if name != "acl" else (bad,):
+        answer = call(quiet, encode_batch(Batch(1, b"o" * 16, bytes(16), 1, 1, (BucketState("box", document),))))
+        assert b"ImpossibleChange" in answer.body
+    assert nothing_came(quiet)
 
 
 def test_a_body_that_stops_on_the_wire_changes_nothing_and_is_cut(quiet):
