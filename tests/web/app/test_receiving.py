@@ -1,5 +1,6 @@
 """A peer's changes at this node: what is stored, pulled, put together and refused. Two real nodes in one process, over HTTP."""
 
+import gc
 import hashlib
 import os
 import socket
@@ -15,6 +16,7 @@ from tests.web.app.hostile_peer import HostilePeer, frames, head, hold_until_clo
 from tests.web.app.multipart_client import PART_BYTES, Upload
 from tests.web.app.peers import TOKEN, Node, Pair
 from web.peer_client import PeerClient
+from web.receiving import Receiving
 
 MIB = 1024 * 1024
 
@@ -304,4 +306,25 @@ def test_a_pull_goes_on_when_its_sender_goes_away_and_the_next_batch_waits_for_i
     finally:
         impatient.close()
         patient.close()
+        node.close()
+
+
+def test_a_sender_that_breaks_off_again_and_again_leaves_nothing_behind_but_the_pull(new_store, hostile):
+    body = os.urandom(100_000)
+    peer = hostile(body, lambda connection, data, request: hold_until_closed(connection))
+    node, batch = told_by(new_store, peer, body)
+    impatient = PeerClient(node.address, peer.address, TOKEN, timeout_secs=0.3)
+    try:
+        for _ in range(3):
+            with pytest.raises(PeerUnreachable):
+                impatient.send_objects(batch, 1)
+        # Its second sign of life finds the connection closed.
+        sleep(2.5)
+        gc.collect()
+        kept = [one for one in gc.get_objects() if isinstance(one, Receiving) and one._worker is node.worker]
+        assert len(node.worker.pulls) == 1
+        # The pull's job is a method of the first.
+        assert len(kept) == 1
+    finally:
+        impatient.close()
         node.close()
