@@ -150,10 +150,12 @@ def diff(node: NodeAsked, peer: str, *, heal: bool, as_json: bool) -> int:
 
     def wait_for(found: Status, number: int) -> Status:
         while _diff_number(found) < number or found["diff"]["running"]:
-            done = found["diff"] or {"items": 0, "total": 0}
+            done, seen = found["diff"] or {"items": 0, "total": 0}, _diff_number(found)
             bar.show("comparing", done["items"], done["total"])
             sleep(POLL_SECS)
             found = node.peer(peer)
+            if _diff_number(found) < seen:
+                raise Trouble("the node was started anew meanwhile, and has forgotten the comparison; ask again", EXIT_NOT_WELL)
         return found
 
     try:

@@ -166,6 +166,12 @@ def test_a_comparison_can_be_ended(node: Any) -> None:
     assert node.asked == [("POST", "/_admin/replication", {"action": ["stop-diff"], "peer": [B]})]
 
 
+def test_a_comparison_that_a_restart_has_ended_is_not_waited_for(node: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    node.answers = [peers(IN_STEP), peers(IN_STEP | {"diff": RESULT | {"number": 1, "running": True}}), peers(IN_STEP)]
+    assert run(node, "diff", "", heal=False) == 1
+    assert "started anew" in capsys.readouterr().err
+
+
 def test_differences_are_listed_counted_and_1(node: Any, capsys: pytest.CaptureFixture[str]) -> None:
     found = RESULT | {"counts": {"newer-here": 2}, "differences": [DIFFERENCE], "healed": True}
     node.answers = [peers(IN_STEP), peers(IN_STEP | {"diff": found})]
