@@ -164,7 +164,7 @@ class Receiving:
                 break
             self._waits_for_pull = True
             try:
-                pulled = self._worker.pulls.run((self._log_uuid, *thing), partial(self._pulled, state))
+                pulled = self._worker.pulls.run(self._client.address, (self._log_uuid, *thing), partial(self._pulled, state))
             finally:
                 self._waits_for_pull = False
             if pulled.is_own:
