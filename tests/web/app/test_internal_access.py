@@ -199,12 +199,15 @@ def test_a_node_does_not_take_changes_of_a_copy_of_itself(quiet):
         ObjectState("box", b"k", 1 << 40, b"o" * 16, 0, "e", 1, {"content-type": "a\nb"}, {}, {}, {}, "", None),
         ObjectState("box", b"k", 1 << 40, b"o" * 16, 0, "e", 1, {}, {"colour": "\u2603"}, {}, {}, "", None),
         ObjectState("box", b"k", (1 << 63) - 1, b"o" * 16, 0, "e", 1, {}, {}, {}, {}, "", None),
+        ObjectState("box", b"k", 1 << 40, b"o" * 16, 0, "e", 1, {"content-length": "5"}, {}, {}, {}, "", None),
+        ObjectState("box", b"k", 1 << 40, b"o" * 16, 0, "e", 1, {}, {"a: b": "c"}, {}, {}, "", None),
+        ObjectState("box", b"k", 1 << 40, b"o" * 16, 0, "e", 1, {}, {}, {"md4": "AAAA"}, {}, "", None),
         ObjectState("box", b"k", 1 << 40, b"o" * 16, 0, "e", 253_402_300_800_000, {}, {}, {}, {}, "", None),
         ObjectState("box", b"k", 1 << 40, b"o" * 16, 0, "e", 1, {}, {}, {}, {}, "everybody", None),
         BucketState("-box", Registers((Create(1 << 40, b"o" * 16, 1),))),
         BucketState("odd", Registers((Create(1 << 40, b"o" * 16, 1 << 62),))),
     ],
-    ids=["bucket", "key", "etag", "header", "metadata", "stamp", "year", "acl", "name", "birth"],
+    ids=["bucket", "key", "etag", "header", "metadata", "stamp", "length", "colon", "checksum", "year", "acl", "name", "birth"],
 )
 def test_what_no_node_can_have_sent_is_refused_by_itself(quiet, change):
     good = ObjectState("box", b"good", 1 << 40, b"o" * 16, 0, "e", 1, {}, {}, {}, {}, "", None)
