@@ -7,9 +7,9 @@ import re
 from functools import lru_cache
 
 from fasterstore.customer_key import CHECK_NAME
+from fasterstore.digests import CHECKSUM_ALGORITHMS
 from fasterstore.replication.change import BlobContent, BucketState, Change, ManifestContent, ObjectState, Piece
 from fasterstore.replication.plausible_settings import is_acl, is_readable
-from fasterstore.s3.checksums import CHECKSUM_ALGORITHMS
 from fasterstore.s3.errors import S3Error
 from fasterstore.s3.names import validate_bucket, validate_key
 from fasterstore.sealed_body import sealed_bytes
@@ -18,7 +18,9 @@ _NO_HEADER = re.compile("[\0\r\n]|[^\0-\xff]")
 """Values are sent as latin-1, one line each."""
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]*")
 """Of user metadata, behind its prefix."""
-_HEADERS = frozenset(("content-type", "cache-control", "content-disposition", "content-encoding", "content-language", "expires", CHECK_NAME))
+_HEADERS = frozenset(
+    ("content-type", "cache-control", "content-disposition", "content-encoding", "content-language", "expires", CHECK_NAME)
+)
 """Names of system metadata besides those of S3's own headers. All are sent as they are, and another Content-Length would be believed."""
 TIME_MAX_MS = 253_402_300_799_999
 """The last of the year 9999: no client reads a later Last-Modified, and one in a listing spoils all of it."""
