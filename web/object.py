@@ -155,6 +155,7 @@ def _answer(worker: Worker, request: Request, with_body: bool) -> Reply:
 def _from_peer(worker: Worker, request: Request, fetched: Fetched, with_body: bool) -> Reply:
     """The answer from an object that is still on its way here. Raises: S3Error."""
     reply, part = _described(worker, request, fetched.row, [])
+    reply.headers += replication_headers(worker, fetched.row)
     if with_body and part is not None:
         reply.body = open_fetched(worker, fetched, *part)
         worker.metrics.bytes_out += part[1]
