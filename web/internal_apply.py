@@ -28,6 +28,8 @@ from web.worker import Worker
 logger = logging.getLogger(__name__)
 
 LIFE_SIGN_SECS = 1.0
+LOGS_HEARD_MAX = 256
+"""A peer has one log, and another after it was restored."""
 
 
 def objects(worker: Worker, request: Request) -> Reply:
@@ -79,7 +81,9 @@ def _answer(worker: Worker, batch: Batch, log_uuid: bytes, outcomes: "list[Outco
     if isinstance(outcomes, Exception):
         raise outcomes
     log = batch.log_uuid.hex()
-    worker.heard[log] = max(worker.heard.get(log, 0), batch.upto_lsn)
+    worker.heard[log] = max(worker.heard.pop(log, 0), batch.upto_lsn)
+    if len(worker.heard) > LOGS_HEARD_MAX:
+        del worker.heard[next(iter(worker.heard))]
     return encode_answer(BatchAnswer(worker.node_id, log_uuid, tuple(outcomes)))
 
 

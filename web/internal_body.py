@@ -31,6 +31,8 @@ def receive(worker: Worker, request: Request, max_bytes: int = BATCH_HARD_MAX_BY
         worker.refusals.refused("short-body", f"{request.peer_ip} sent {len(body)} of {length} bytes")
         raise S3Error("IncompleteBody")
     request.bytes_in += length
+    # What is not coming any more needs no room among the bodies: this one may wait for hours for what is pulled.
+    request.account.close()
     stated = request.identity.payload
     if stated != UNSIGNED_PAYLOAD:
         found = (offload(sha256, body) if length >= OFFLOAD_MIN_BYTES else sha256(body)).hexdigest()

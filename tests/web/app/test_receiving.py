@@ -9,8 +9,9 @@ from base64 import b64encode
 import pytest
 
 from actors.peer import PeerUnreachable
-from actors.runtime import sleep
-from fasterstore.replication.change import Batch, BlobContent, ObjectState, OutcomeKind, Piece, encode_batch
+from actors.runtime import sleep, spawn
+from fasterstore.replication.change import EMPTY, Batch, BlobContent, ObjectState, OutcomeKind, Piece, encode_batch
+from fasterstore.replication.change_reading import decode_batch
 from tests.customer_keys import bring
 from tests.web.app.hostile_peer import HostilePeer, frames, head, hold_until_closed
 from tests.web.app.multipart_client import PART_BYTES, Upload
@@ -327,4 +328,24 @@ def test_a_sender_that_breaks_off_again_and_again_leaves_nothing_behind_but_the_
         assert len(kept) == 1
     finally:
         impatient.close()
+        node.close()
+
+
+def test_a_batch_that_waits_for_a_pull_takes_no_room_from_clients_bodies(new_store, hostile):
+    body = os.urandom(100_000)
+    peer = hostile(body, lambda connection, data, request: hold_until_closed(connection))
+    node, batch = told_by(new_store, peer, body)
+    padded = decode_batch(batch)
+    small = padded.changes[0]._replace(key=b"small", size_bytes=0, content=EMPTY, user={"long": "x" * 300_000})
+    batch = encode_batch(padded._replace(changes=(*padded.changes, small)))
+    client = PeerClient(node.address, peer.address, TOKEN, timeout_secs=10)
+    asked = spawn(client.send_objects, batch, 2)
+    try:
+        while not peer.ranges:
+            sleep(0.02)
+        assert not asked.ready()
+        assert node.server.memory.used_bytes == 0
+    finally:
+        asked.kill()
+        client.close()
         node.close()
