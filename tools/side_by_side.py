@@ -6,6 +6,8 @@ from time import monotonic
 from typing import TextIO
 
 PLAIN_INTERVAL_SECS = 1.0
+PLAIN_LINES = 2
+"""Of each column, where there is no terminal: the first ones say most."""
 _GAP = "  |  "
 _MIN_COLUMNS = 60
 
@@ -29,6 +31,8 @@ class SideBySide:
 
     def show(self, left: Sequence[str], right: Sequence[str]) -> None:
         """Draw both columns, each a list of lines, in place of what was there."""
+        if not self._live:
+            left, right = left[:PLAIN_LINES], right[:PLAIN_LINES]
         rows = max(len(left), len(right))
         both = tuple(column[row] if row < len(column) else "" for column in (left, right) for row in range(rows))
         if self._live:

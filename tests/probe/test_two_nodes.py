@@ -68,7 +68,7 @@ def test_many_rounds_of_faults_between_two_nodes(tmp_path: Path) -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("bug", ["acked_unapplied", "last_arrival_wins", "no_tombstones"])
 def test_the_rounds_find_a_planted(bug: str, tmp_path: Path) -> None:
-    ran, found, code = _run(tmp_path, PLANTED_ROUNDS, bug, "--planted", bug, "--agree-secs", "6")
+    ran, found, code = _run(tmp_path, PLANTED_ROUNDS, bug, "--planted", bug, "--agree-secs", "15")
     assert code == 1 and found["violations"], f"{len(ran)} rounds found nothing"
 
 

@@ -29,6 +29,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 BUCKET = "stories"
 AGREE_SECS = 30.0
 TIMEOUT_SECS = 3
+LOG_FILE_BYTES = 32 << 20
+"""The journal begins another file after so many; older ones can go then."""
 
 
 @contextmanager
@@ -109,11 +111,11 @@ def test_a_peer_that_was_away_for_longer_than_the_log_is_kept_gets_everything_ag
         agree(a, b)
         pair.stop("b")
         a.delete(BUCKET, "large")
-        marks = {"x-amz-meta-filler": "f" * 1800}
-        for number in range(3000):  # some 6 MB of log
-            a.put(BUCKET, f"filler/{number % 50}", b"%d" % number, marks)
-        oldest = min((pair.nodes["a"].data_dir / "journal").glob("*"), key=lambda path: path.name)
-        eventually(lambda: not oldest.exists(), "the log is kept for ever", 20)
+        oldest = min((pair.nodes["a"].data_dir / "journal").glob("*.wal"), key=lambda path: path.name)
+        filler = "f" * 15_000
+        for number in range(LOG_FILE_BYTES // len(filler) + 100):
+            change(a, BUCKET, "policy", f"{filler}{number}")
+        eventually(lambda: not oldest.exists(), "the log is kept for ever", 30)
         pair.start("b")
         agree(a, b)
         assert b.request("GET", BUCKET, "large").status_code == 404, "a delete that the log no longer tells of"

@@ -40,5 +40,5 @@ def test_without_a_terminal_a_change_is_told_once_and_without_control_codes(monk
     stream = io.StringIO()
     screen = SideBySide(stream)
     for right in ("2 objects", "2 objects", "3 objects"):
-        screen.show(["node one", "lacks nothing"], [right])
+        screen.show(["node one", "lacks nothing", "a key", "another"], [right])
     assert stream.getvalue().splitlines() == ["    node one, lacks nothing  |  2 objects", "    node one, lacks nothing  |  3 objects"]
