@@ -5,6 +5,7 @@ never waits, so nothing else needs to be in order. Reading is done in the native
 """
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -176,7 +177,7 @@ class PeerShipping:
 
     def _meet(self) -> None:
         try:
-            horizon_stamp = self._thread.run(self._outgoing.horizon_stamp)
+            horizon_ms = self._thread.run(self._outgoing.horizon_ms)
             if self.machine.scan_reason or not self.machine.peer_log:
                 self.scan_total = self._thread.run(self._own.objects)
             status = self.client.status()
@@ -188,7 +189,9 @@ class PeerShipping:
             self._do(self.machine.not_met(str(error), self._monotonic(), refusing=refusing))
             return
         began = self.machine.scans
-        actions = self.machine.met(status.node_id, status.log_uuid, horizon_stamp, self._monotonic())
+        now = self._monotonic()
+        horizon_at = now - (self._now_ms() - horizon_ms) / 1000 if horizon_ms else -math.inf
+        actions = self.machine.met(status.node_id, status.log_uuid, horizon_at, now)
         if self.machine.scans > began:
             logger.warning("%s is sent everything: %s", self.client.address, self.machine.scan_reason)
         self._do(actions)

@@ -10,7 +10,7 @@ def status(worker: Worker, request: Request) -> Reply:
     """The handler; `log` (hex) in the query names the caller's log. Raises: S3Error ServiceUnavailable."""
     index = worker.reader()
     seen_lsn = worker.heard.get(request.query.get("log", "").lower(), 0)
-    return packed_reply(encode_status(worker.node_id, index.log_uuid(), seen_lsn, index.replication.state().horizon))
+    return packed_reply(encode_status(worker.node_id, index.log_uuid(), seen_lsn, index.replication.state().horizon_ms))
 
 
 def packed_reply(body: bytes) -> Reply:

@@ -147,10 +147,10 @@ class Outgoing:
                 yield Position(state.bucket, state.key), self._states.change_of(state)
             bucket, key = states[-1].bucket, states[-1].key
 
-    def horizon_stamp(self) -> int:
-        """The highest stamp of which this node may have let a tombstone go. Also lets go of segment files that have no name any more."""
+    def horizon_ms(self) -> int:
+        """What was deleted here by that time may have left no tombstone. Also lets go of segment files that have no name any more."""
         self._states.forget_unlinked()
-        return self._view.replication.state().horizon
+        return self._view.replication.state().horizon_ms
 
     def close(self) -> None:
         """Let go of the files and the view."""

@@ -3,10 +3,7 @@ conditions are judged at home. On loopback, through relays that can be cut."""
 
 import hashlib
 import json
-import os
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,8 +12,8 @@ from pathlib import Path
 import gevent
 import pytest
 
-from tests.node import ROOT
 from tests.probe.both_sides import contents, wait_identical
+from tests.probe.command import run_command
 from tests.probe.eventually import eventually
 from tests.probe.network import SIDES, Loopback, other
 from tests.probe.pair import TwoNodes
@@ -116,8 +113,10 @@ def test_a_peer_that_was_away_for_longer_than_the_log_is_kept_gets_everything_ag
         for number in range(LOG_FILE_BYTES // len(filler) + 100):
             change(a, BUCKET, "policy", f"{filler}{number}")
         eventually(lambda: not oldest.exists(), "the log is kept for ever", 30)
+        since = len(pair.nodes["a"].log())
         pair.start("b")
         agree(a, b)
+        assert "is sent everything" in pair.nodes["a"].log()[since:]
         assert b.request("GET", BUCKET, "large").status_code == 404, "a delete that the log no longer tells of"
         assert b.get(BUCKET, "in parts").content == bodies["in parts"]
 
@@ -286,23 +285,11 @@ def test_the_nodes_own_comparison_finds_nothing_where_they_agree(tmp_path: Path)
         b.put(BUCKET, "of b", b"b")
         agree(a, b)
         for side in SIDES:
-            code, text = replication_cli(pair, side, "diff")
-            assert code == 0, text
-            assert replication_cli(pair, side, "status", "--wait", "20")[0] == 0
-        assert replication_cli(pair, "a", "resync")[0] == 0
+            for arguments in (("diff",), ("status", "--wait", "20")):
+                code, text = run_command(pair.nodes[side], "replication", *arguments)
+                assert code == 0, text
+        assert run_command(pair.nodes["a"], "replication", "resync")[0] == 0
         agree(a, b)
-
-
-def replication_cli(pair: TwoNodes, side: str, *arguments: str) -> tuple[int, str]:
-    """Exit code and output of `fasterstore replication ...` against that node."""
-    node = pair.nodes[side]
-    environ = {
-        "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "FS_ENDPOINT": node.endpoint,
-        "FS_ACCESS_KEY": node.credentials.access_key, "FS_SECRET_KEY": node.credentials.secret_key,
-    }  # fmt: skip
-    command = [sys.executable, "-m", "fasterstore", "--env-file", os.devnull, "replication", *arguments]
-    done = subprocess.run(command, env=environ, cwd=node.data_dir.parent, capture_output=True, text=True, timeout=120)
-    return done.returncode, done.stdout + done.stderr
 
 
 def test_neither_node_needs_the_other_to_read_or_write(tmp_path: Path) -> None:

@@ -330,7 +330,7 @@ class JournalStore:
 
     head_lsn = property(lambda self: self.journal.head_lsn)
     head_stamp = property(lambda self: self.index.state.last_stamp)
-    horizon_stamp = property(lambda self: self.index.replication.state.horizon)
+    horizon_ms = property(lambda self: self.index.replication.state.horizon_ms)
 
     def ship(self, work, peer_node):
         return self.outgoing.read(work, peer_node)
