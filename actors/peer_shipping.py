@@ -14,7 +14,7 @@ from actors.native_thread import NativeThread
 from actors.peer import PeerClient, PeerRefused, PeerUnreachable
 from actors.runtime import offload, spawn, spawn_later
 from fasterstore.errors import StoreError
-from fasterstore.replication.board import PeerCell, ReplicationBoard
+from fasterstore.replication.board import PeerCell, PeerState, ReplicationBoard
 from fasterstore.replication.change import BatchAnswer, OutcomeKind
 from fasterstore.replication.change import refused as refused_as
 from fasterstore.replication.cursor import Address
@@ -111,6 +111,11 @@ class PeerShipping:
         for greenlet in (*self._greenlets, self._timer, self._saver):
             if greenlet is not None:
                 greenlet.kill(block=False)
+
+    @property
+    def in_step(self) -> bool:
+        """Whether the peer answers and is not being sent everything."""
+        return self.machine.state is PeerState.SHIPPING
 
     # ---- what happens ----
 
