@@ -31,11 +31,11 @@ logger = logging.getLogger("fasterstore.replication")
 
 SAVE_SECS = 1.0
 REFUSED_WHOLE = "BatchRefused"
+"""Why a change is owed that the peer could not even read."""
 SET_BACK = (
     "the peer knows blobs of this node's log that this node does not: its data dir was set back to an earlier state. Nothing is sent; "
     "restore it with `fasterstore restore`, or start it with an empty data dir, so that it has a new log"
 )
-"""Why a change is owed that the peer could not even read."""
 LOG_SECS = 60.0
 """Trouble with a peer is logged no more often."""
 
