@@ -195,6 +195,7 @@ def test_a_peer_that_comes_late_is_sent_everything_and_then_what_has_changed(mak
     assert cell.node_id == b.datadir.node_id
 
 
+@pytest.mark.slow
 def test_a_peer_that_was_made_anew_gets_everything_back_also_what_it_made_itself(make_pair, tmp_path):
     a, b = make_pair()
     a.journal.ask(m.CreateBucket("b"))
