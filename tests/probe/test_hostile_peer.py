@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Iterator
 
 import gevent
 import pytest
+
 from fasterstore.replication.blob_frames import FRAME_BYTES, HASH_BYTES, frame_hash, framed_bytes
 from fasterstore.replication.change import OutcomeKind, Tombstone
 from fasterstore.replication.change_reading import decode_answer
-
 from scripts.measure.process_tree import tree_pss_bytes
 from tests.node import RunningNode
 from tests.probe.both_sides import Contents, contents, differences
