@@ -13,6 +13,7 @@ from pathlib import Path
 
 import gevent
 import pytest
+import requests
 
 from tests import customer_keys
 from tests.certificates import make_certificate
@@ -129,6 +130,60 @@ def test_an_empty_node_in_the_place_of_a_lost_one_is_filled(tmp_path: Path) -> N
         b.delete(BUCKET, "small")
         agree(a, b)
         assert a.get(BUCKET, "after").content == b"after" and a.request("GET", BUCKET, "small").status_code == 404
+
+
+def test_a_resync_goes_on_after_either_side_was_killed_in_the_middle_of_it(tmp_path: Path) -> None:
+    with two_nodes(tmp_path) as (pair, a, b):
+        pair.kill("b")
+        shutil.rmtree(pair.nodes["b"].data_dir)
+        bodies = {f"{number:03d}": secrets.token_bytes(300_000) for number in range(150)}
+        for key, body in bodies.items():
+            a.put(BUCKET, key, body)
+        pair.start("b")
+        for side, objects in (("b", 20), ("a", 60)):
+            eventually(lambda: pair.nodes["b"].usage(BUCKET)[0] >= objects, "nothing comes", 30)  # noqa: B023
+            pair.kill(side)
+            pair.start(side)
+        agree(a, b)
+        for key, body in bodies.items():
+            assert b.get(BUCKET, key).content == body
+
+
+def test_bytes_that_go_bad_on_one_disk_come_back_from_the_other_node(tmp_path: Path) -> None:
+    with two_nodes(tmp_path, FS_CACHE_CAPACITY_MB="0") as (pair, a, b):
+        bodies = {"small": secrets.token_bytes(5000), "large": secrets.token_bytes(700_000)}
+        for key, body in bodies.items():
+            a.put(BUCKET, key, body)
+        agree(a, b)
+        pair.stop("b")
+        for body in bodies.values():
+            assert _flipped(pair.nodes["b"].data_dir / "segments", body), "the record is not where it is looked for"
+        pair.start("b")
+        for key, body in bodies.items():
+
+            def whole() -> bool:
+                try:
+                    answer = b.request("GET", BUCKET, key)  # noqa: B023
+                except requests.RequestException:
+                    return False  # cut off before a bad byte
+                assert answer.status_code >= 500 or answer.content == body, "wrong bytes"  # noqa: B023
+                return answer.status_code == 200
+
+            eventually(whole, f"{key} does not come back", 90)
+        code, said = run_command(pair.nodes["b"], "check", "--full", "--data-dir", str(pair.nodes["b"].data_dir))
+        assert code == 0, said
+
+
+def _flipped(segments: Path, body: bytes) -> bool:
+    """Whether a byte in the middle of that body was changed in the segment that holds it."""
+    for path in segments.iterdir():
+        place = path.read_bytes().find(body)
+        if place >= 0:
+            with open(path, "r+b") as file:
+                file.seek(place + len(body) // 2)
+                file.write(bytes([body[len(body) // 2] ^ 1]))
+            return True
+    return False
 
 
 def test_a_peer_that_was_away_for_longer_than_the_log_is_kept_gets_everything_again(tmp_path: Path) -> None:
