@@ -135,7 +135,9 @@ class Link:
     def status(self):
         self._require_up()
         datadir = self.there.datadir
-        return PeerStatus(datadir.node_id, datadir.log_uuid, 0, self.there.view.replication.state().horizon_ms)
+        replication = self.there.view.replication
+        known_blob = replication.highest_peer_blob(self.here.datadir.log_uuid)
+        return PeerStatus(datadir.node_id, datadir.log_uuid, known_blob, replication.state().horizon_ms)
 
     def send_objects(self, body, changes):
         return self._send(body, changes, {ObjectState, BucketState})

@@ -152,6 +152,10 @@ class Outgoing:
         self._states.forget_unlinked()
         return self._view.replication.state().horizon_ms
 
+    def last_blob(self) -> int:
+        """The highest number that this node's log has given to a blob."""
+        return self._view.state().last_blob
+
     def close(self) -> None:
         """Let go of the files and the view."""
         self._tail.close()
