@@ -10,7 +10,7 @@ SHELL_SCRIPTS := $(wildcard scripts/*.sh) tests/clients/install.sh .ci/run
 PYTEST := $(PY) -m pytest -n 2 --timeout=300
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test test-quick test-faults test-faults-long test-clients s3-tests fuzz audit bench measure-million measure-scaled health put get delete clean
+.PHONY: help run check test test-quick test-faults test-faults-long test-clients s3-tests fuzz audit bench measure-million measure-scaled health put get delete demo-two-nodes clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -72,6 +72,9 @@ get: ## fetch an object: BUCKET= KEY= OUT= (a file, or - for standard output)
 
 delete: ## delete an object: BUCKET= KEY=
 	@scripts/fs-delete.sh "$$BUCKET" "$$KEY"
+
+demo-two-nodes: $(NODE_STAMP) ## two nodes on loopback: write to one, read from the other, one goes away and comes back (half a minute)
+	@$(PY) -m tools.two_node_demo
 
 clean: ## remove .venv and caches; data and .env stay
 	rm -rf .venv .venv-clients .pytest_cache .mypy_cache .ruff_cache .hypothesis dist

@@ -13,6 +13,8 @@ from actors.replicator_messages import HoldForAck
 from actors.runtime import Envelope, spawn_later
 
 TOO_LATE = Refused("ReplicationTimeout", "the change is on stable storage here; no peer has confirmed it in time")
+EARLY_SECS = 0.5
+"""So much before web gives up by itself, and could not say why."""
 BACK_SECS = 1.0
 """A peer counts as back when it lacks nothing for longer than this."""
 
@@ -24,7 +26,7 @@ class AckHolds:
         self, peers: Sequence[PeerShipping], *, timeout_secs: float, degrade_secs: float, monotonic: Callable[[], float]
     ) -> None:
         self._peers = peers
-        self._timeout_secs = timeout_secs
+        self._timeout_secs = timeout_secs - min(EARLY_SECS, timeout_secs / 10)
         self._degrade_secs = degrade_secs
         self._monotonic = monotonic
         self._waiting: list[tuple[float, Envelope]] = []

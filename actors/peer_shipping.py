@@ -14,20 +14,24 @@ from actors.native_thread import NativeThread
 from actors.peer import PeerClient, PeerRefused, PeerUnreachable
 from actors.runtime import offload, spawn, spawn_later
 from fasterstore.errors import StoreError
-from fasterstore.replication.board import PeerCell, ReplicationBoard
+from fasterstore.replication.board import PeerCell, PeerState, ReplicationBoard
 from fasterstore.replication.change import BatchAnswer, OutcomeKind
+from fasterstore.replication.change import refused as refused_as
 from fasterstore.replication.cursor import Address
 from fasterstore.replication.cursor_file import CursorFile
 from fasterstore.replication.outgoing import Outgoing
 from fasterstore.replication.own_states import OwnStates
 from fasterstore.replication.shipment import Ready, Shipment
 from fasterstore.replication.shipping import Shipping
+from fasterstore.replication.state_reading import StateReader
 from fasterstore.replication.work import Action, Meet, Read, Save, Work
 from fasterstore.storage.wal_tail import LogGone
 
 logger = logging.getLogger("fasterstore.replication")
 
 SAVE_SECS = 1.0
+REFUSED_WHOLE = "BatchRefused"
+"""Why a change is owed that the peer could not even read."""
 LOG_SECS = 60.0
 """Trouble with a peer is logged no more often."""
 
@@ -35,6 +39,7 @@ LOG_SECS = 60.0
 class Readers(NamedTuple):
     """What the native thread reads through."""
 
+    states: StateReader
     outgoing: Outgoing
     own: OwnStates
 
@@ -102,6 +107,11 @@ class PeerShipping:
         for greenlet in (*self._greenlets, self._timer, self._saver):
             if greenlet is not None:
                 greenlet.kill(block=False)
+
+    @property
+    def in_step(self) -> bool:
+        """Whether the peer answers and is not being sent everything."""
+        return self.machine.state is PeerState.SHIPPING
 
     # ---- what happens ----
 
@@ -171,8 +181,10 @@ class PeerShipping:
             if self.machine.scan_reason or not self.machine.peer_log:
                 self.scan_total = self._thread.run(self._own.objects)
             status = self.client.status()
-        except (PeerUnreachable, PeerRefused, StoreError, OSError) as error:
+        except Exception as error:  # defects too: the next try must not wait for this one
             refusing = isinstance(error, PeerRefused)
+            if not isinstance(error, PeerUnreachable | PeerRefused | StoreError | OSError):
+                logger.exception("asking %s failed", self.client.address)
             self._trouble(str(error))
             self._do(self.machine.not_met(str(error), self._monotonic(), refusing=refusing))
             return
@@ -206,28 +218,41 @@ class PeerShipping:
             self._send_all(work, shipment)
 
     def _send_all(self, work: Work, shipment: Shipment) -> None:
-        answers: list[BatchAnswer] = []
+        refused: list[Address] = []
+        why = ""
+        answer: BatchAnswer | None = None
         try:
             for ready in shipment.batches:
-                answers.append(self._send(ready))
+                answer = self._send(ready)
+                for address, outcome in zip(ready.addresses, answer.outcomes, strict=True):
+                    if outcome.kind is OutcomeKind.REFUSED:
+                        refused.append(address)
+                        why = why or outcome.name
         except (PeerUnreachable, PeerRefused) as error:
             self._fail(work, str(error), refusing=isinstance(error, PeerRefused))
             return
-        refused: list[Address] = []
-        why = ""
-        for ready, answer in zip(shipment.batches, answers, strict=True):
-            for address, outcome in zip(ready.addresses, answer.outcomes, strict=True):
-                if outcome.kind is OutcomeKind.REFUSED:
-                    refused.append(address)
-                    why = why or outcome.name
+        except Exception as error:  # a defect: the work must not be waited for until the next start
+            logger.exception("sending to %s failed", self.client.address)
+            self._fail(work, f"{type(error).__name__}: {error}")
+            return
+        if answer is None:
+            return
         if refused:
             self._trouble(f"{self.client.address} refused {len(refused)} of {shipment.changes} changes: {why}")
-        last = answers[-1]
-        self._do(self.machine.acked(work.number, refused, why, last.node_id, last.log_uuid, self._monotonic()))
+        self._do(self.machine.acked(work.number, refused, why, answer.node_id, answer.log_uuid, self._monotonic()))
 
     def _send(self, ready: Ready) -> BatchAnswer:
+        """Send a batch. One that a peer refuses whole, and is well otherwise, is sent in halves: one change must not stop the others."""
         send = self.client.send_deletes if ready.deletes else self.client.send_objects
-        return send(ready.body, len(ready.addresses))
+        try:
+            return send(ready.body, len(ready.addresses))
+        except PeerRefused as error:
+            status = self.client.status()
+            if len(ready.addresses) == 1:
+                self._trouble(str(error))
+                return BatchAnswer(status.node_id, status.log_uuid, (refused_as(REFUSED_WHOLE),))
+        one, other = [self._send(half) for half in ready.halves()]
+        return other._replace(outcomes=one.outcomes + other.outcomes)
 
     def _fail(self, work: Work, reason: str, *, refusing: bool = False) -> None:
         self._trouble(reason)

@@ -16,7 +16,7 @@ from actors import messages as m
 from actors.directory import Directory
 from actors.extent_writer import ExtentRefused, ExtentWriter
 from actors.peer import PeerRefused, PeerUnreachable
-from actors.runtime import GeventActor, Ref, ask, offload, spawn_later, tell
+from actors.runtime import ActorDeadError, ActorFailure, GeventActor, Ref, ask, offload, spawn_later, tell
 from actors.samples import MetricSamples, counter, metric
 from fasterstore.errors import DamagedRow, VolumeSuspect
 from fasterstore.keyring import Keyring
@@ -121,7 +121,7 @@ class Repairer(GeventActor):
         for blob in blobs:
             try:
                 trouble = self._repair(blob)
-            except (DamagedRow, VolumeSuspect, OSError) as error:
+            except (DamagedRow, VolumeSuspect, OSError, ActorFailure, ActorDeadError) as error:
                 trouble = str(error)
             if not trouble:
                 waiting.discard(blob)

@@ -32,6 +32,8 @@ logger = logging.getLogger("fasterstore.replication")
 LINGER_SECS = 0.05
 """How long few changes wait for company where nobody waits for an ack: a batch costs a round trip and its share of both nodes' time."""
 COMPARE_SECS = 86400.0
+FIRST_COMPARE_SECS = 3600.0
+"""After a start: a node that is started anew each day is compared, too."""
 COMPARE_LOOK_SECS = 600.0
 ON_DEMAND = "an operator asked for it"
 
@@ -207,7 +209,8 @@ class Replicator(GeventActor):
         return Done()
 
     def _status(self) -> dict[str, Any]:
-        now = self._monotonic()
+        now = self._moved_at = self._monotonic()
+        self._look_at_head()  # what came in the last moment counts too
         return {
             "node_id": self._datadir.node_id.hex(),
             "log_uuid": self._datadir.log_uuid.hex(),
@@ -224,7 +227,6 @@ class Replicator(GeventActor):
         """Each day, with every peer that is in step; one that is being sent everything has it compared by that."""
         self._compare_timer = spawn_later(COMPARE_LOOK_SECS, self._compare_if_due)
         for address, comparing in self._comparing.items():
-            last_ms = comparing.ended_ms or self._started_ms
-            machine = self._peers[address].machine
-            if not comparing.running and machine.peer_node and not machine.scan_reason and self._now_ms() - last_ms >= COMPARE_SECS * 1000:
+            since_ms, secs = (comparing.ended_ms, COMPARE_SECS) if comparing.ended_ms else (self._started_ms, FIRST_COMPARE_SECS)
+            if not comparing.running and self._peers[address].in_step and self._now_ms() - since_ms >= secs * 1000:
                 comparing.start(heal=True)

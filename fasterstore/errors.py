@@ -122,5 +122,13 @@ class NotHome(StoreError):
     """A conditional write at another node than the bucket's home; `detail` is the home's node id in hex, "" while it has none."""
 
 
+class ReplicationTimeout(StoreError):
+    """The change is on stable storage here, and no peer has confirmed it in time: whether it survives this node is unknown."""
+
+
+class NoSuchPeer(StoreError):
+    """An order about a peer that is not in FS_REPLICATION_PEERS."""
+
+
 class InvariantError(Exception):
     """A promise of the code itself is broken: a defect, never a reply."""

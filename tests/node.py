@@ -8,11 +8,13 @@ import http.client
 import os
 import re
 import signal
+import socket
 import ssl
+import struct
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +62,17 @@ def node_environment(data_dir: Path, workers: int, settings: Mapping[str, str] |
 class RunningNode:
     """A node on `data_dir`. `start` waits until it is ready; use as a context manager or call `stop`."""
 
-    def __init__(self, data_dir: Path, settings: Mapping[str, str] | None = None, *, workers: int = 1) -> None:
-        """`settings`: FS_ variables over the tests' own. `workers` 0: everything in one process."""
+    def __init__(
+        self, data_dir: Path, settings: Mapping[str, str] | None = None, *, workers: int = 1, launcher: Sequence[str] = ()
+    ) -> None:
+        """`settings`: FS_ variables over the tests' own. `workers` 0: everything in one process.
+
+        `launcher`: a program with arguments that becomes the node (`nsenter --net=...`): one that execs, so that the pid stays.
+        """
         self.data_dir = Path(data_dir)
         self.workers = workers
         self.settings = dict(settings or {})
+        self._launcher = tuple(launcher)
         self.log_path = self.data_dir.with_name(self.data_dir.name + ".log")
         self.host, self.port = "127.0.0.1", 0
         self._process: subprocess.Popen[bytes] | None = None
@@ -82,7 +90,7 @@ class RunningNode:
         self.data_dir.parent.mkdir(parents=True, exist_ok=True)
         with open(self.log_path, "ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "fasterstore", "serve"],
+                [*self._launcher, sys.executable, "-m", "fasterstore", "serve"],
                 env=environ,
                 cwd=self.data_dir.parent,  # no .env of a checkout
                 stdin=subprocess.DEVNULL,
@@ -176,7 +184,7 @@ class RunningNode:
     def worker_pids(self) -> list[int]:
         """The processes that can accept connections; empty for a single process."""
         storage = self.storage_pid()
-        inodes = set(_listening_sockets())
+        inodes = set(_listening_sockets(self.pid))
         return [
             pid
             for pid in child_pids(self.pid)
@@ -326,7 +334,7 @@ def open_files(pid: int) -> list[str]:
 
 def listening_address(pid: int) -> tuple[str, int] | None:
     """Where a process listens for TCP, as (host, port) to connect to."""
-    sockets = _listening_sockets()
+    sockets = _listening_sockets(pid)
     for name in open_files(pid):
         found = re.fullmatch(r"socket:\[(\d+)\]", name)
         if found and found[1] in sockets:
@@ -334,19 +342,26 @@ def listening_address(pid: int) -> tuple[str, int] | None:
     return None
 
 
-def _listening_sockets() -> dict[str, tuple[str, int]]:
-    """Inode to address of every listening TCP socket."""
+def _listening_sockets(pid: int) -> dict[str, tuple[str, int]]:
+    """Inode to address of every listening TCP socket of the network that a process is in."""
     found: dict[str, tuple[str, int]] = {}
-    for table, host in (("/proc/net/tcp", "127.0.0.1"), ("/proc/net/tcp6", "::1")):
+    for table, loopback in (("tcp", "127.0.0.1"), ("tcp6", "::1")):
         try:
-            lines = Path(table).read_text().splitlines()[1:]
+            lines = Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]
         except OSError:
             continue
         for line in lines:
             fields = line.split()
             if fields[3] == _LISTENING:
-                found[fields[9]] = (host, int(fields[1].rpartition(":")[2], 16))
+                address, _, port = fields[1].rpartition(":")
+                found[fields[9]] = (_ipv4(address) or loopback, int(port, 16))
     return found
+
+
+def _ipv4(address: str) -> str:
+    """An address as /proc/net/tcp has it, as people write it; empty for "every address" and for IPv6."""
+    number = int(address, 16)
+    return socket.inet_ntoa(struct.pack("=I", number)) if number and len(address) == 8 else ""
 
 
 def _is_alive(pid: int) -> bool:

@@ -202,12 +202,17 @@ class Node:
     def index_path(self):
         return self.datadir.index_path
 
+    def more_settings(self):
+        """What is made anew for each start, once there is a directory."""
+        return {}
+
     def start(self):
         self.directory = Directory()
         self._ended = False
         self.actors = StorageActors(
             self.disk, self.datadir, self.directory, fatal=self.fatal, now_ms=lambda: self.now_ms,
             monotonic=lambda: self.monotonic_secs, random_bytes=self.random_bytes, observe=self, **self.settings,
+            **self.more_settings(),
         )  # fmt: skip
         self.progress = list(self.actors.start())
         self.journal, self.writer = self.directory.get("metadata-journal"), self.directory.get("segment-writer")

@@ -24,6 +24,8 @@ from tools import logs
 from tools.banner import banner
 from tools.address_board import AddressBoard
 from tools.connection_board import ConnectionBoard
+from tools.internal_board import InternalBoard
+
 from tools.supervisor import Child, Supervisor
 from tools.tls_check import check, check_authorities
 
@@ -83,11 +85,14 @@ def main() -> int:
     board = ConnectionBoard(slots)
     addresses = AddressBoard(slots) if settings.max_connections_per_addr else None
     peers = ReplicationBoard(settings.replication_peers) if settings.replication_peers else None
+    internal = InternalBoard()
     supervisor = Supervisor(
         data_dir=datadir.path,
         workers=settings.workers,
-        storage_main=_child("single" if settings.workers == 0 else "storage", settings, datadir, listener, board, addresses, peers),
-        worker_main=_child("worker", settings, datadir, listener, board, addresses, peers),
+        storage_main=_child(
+            "single" if settings.workers == 0 else "storage", settings, datadir, listener, board, addresses, peers, internal
+        ),
+        worker_main=_child("worker", settings, datadir, listener, board, addresses, peers, internal),
         worker_ended=partial(_clear_slot, board, addresses),
         drain_secs=settings.request_timeout_secs,
     )
@@ -154,6 +159,7 @@ def _child(
     board: ConnectionBoard,
     addresses: AddressBoard | None,
     peers: ReplicationBoard | None,
+    internal: InternalBoard,
 ) -> Callable[[Child], None]:
     """What a forked child of that role runs."""
 
@@ -173,7 +179,7 @@ def _child(
         elif role == "worker":
             from tools import worker_process
 
-            worker_process.run(settings, datadir, keyring, child, listener, board, addresses, peers)
+            worker_process.run(settings, datadir, keyring, child, listener, board, addresses, peers, internal)
         else:
             from tools import single_process
 

@@ -59,7 +59,7 @@ def open_readers(disk: Disk, datadir: DataDir, keyring: Keyring) -> Readers:
     segments = OpenSegments(disk, datadir.segments_dir, OPEN_SEGMENTS_MAX)
     states = StateReader(view, disk, segments, keyring)
     outgoing = Outgoing(datadir.node_id, datadir.log_uuid, view, states, WalTail(disk, datadir.journal_dir))
-    return Readers(outgoing, OwnStates(view, StateReader(view, disk, segments, keyring, with_bytes=False)))
+    return Readers(states, outgoing, OwnStates(view, StateReader(view, disk, segments, keyring, with_bytes=False)))
 
 
 def _receiver(settings: Settings, peer: str) -> PeerClient:

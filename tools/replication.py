@@ -146,15 +146,22 @@ def resync(node: NodeAsked, peer: str, *, as_json: bool, follow: bool = True) ->
 
 def diff(node: NodeAsked, peer: str, *, heal: bool, as_json: bool) -> int:
     """Compare a peer with the node, wait for the end, and print what differs; with `heal` have it made the same."""
-    before = _diff_number(node.peer(peer))
-    found = _peer_of(node.order("diff", peer=peer, heal="true" if heal else "false"), peer)
     bar = ProgressBar()
-    try:
-        while _diff_number(found) == before or found["diff"]["running"]:
+
+    def wait_for(found: Status, number: int) -> Status:
+        while _diff_number(found) < number or found["diff"]["running"]:
             done = found["diff"] or {"items": 0, "total": 0}
             bar.show("comparing", done["items"], done["total"])
             sleep(POLL_SECS)
             found = node.peer(peer)
+        return found
+
+    try:
+        found = node.peer(peer)
+        before = _diff_number(found)
+        if before:
+            wait_for(found, before)  # the daily one may be under way, which heals; another one begins only after it
+        found = wait_for(_peer_of(node.order("diff", peer=peer, heal="true" if heal else "false"), peer), before + 1)
     finally:
         bar.close()
     result = found["diff"]

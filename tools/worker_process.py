@@ -15,6 +15,7 @@ from fasterstore.storage.datadir import DataDir
 from tools.address_board import AddressBoard, SlotBoard
 from tools.commands import follow_commands
 from tools.connection_board import ConnectionBoard
+from tools.internal_board import InternalBoard
 from tools.supervisor import Child
 from tools.web_process import WebProcess
 from web.worker import LinkState
@@ -36,7 +37,8 @@ class WorkerProcess:
         listener: socket.socket,
         board: ConnectionBoard,
         addresses: AddressBoard | None,
-        peers: ReplicationBoard | None = None,
+        peers: ReplicationBoard | None,
+        internal: InternalBoard,
     ) -> None:
         self._child = child
         self._stop = Event()
@@ -51,6 +53,8 @@ class WorkerProcess:
             remote.register(name, self._link.ref(name, exempt=True))
         self._web = WebProcess(settings, datadir, keyring, listener, number=child.number, directory=remote, link_state=self._state)
         self._web.worker.replication = peers
+        self._web.worker.refusals.last_logged_ms = internal.last_logged_ms
+        self._web.worker.scan_heard_ms = internal.scan_heard_ms
         self._web.server.another_has_fewer = partial(board.another_has_fewer, child.slot)
         if addresses is not None:
             self._web.limit_addresses(SlotBoard(addresses, child.slot))
@@ -103,7 +107,8 @@ def run(
     listener: socket.socket,
     board: ConnectionBoard,
     addresses: AddressBoard | None,
-    peers: ReplicationBoard | None = None,
+    peers: ReplicationBoard | None,
+    internal: InternalBoard,
 ) -> None:
     """The worker process from its imports to its orderly stop."""
-    WorkerProcess(settings, datadir, keyring, child, listener, board, addresses, peers).serve()
+    WorkerProcess(settings, datadir, keyring, child, listener, board, addresses, peers, internal).serve()

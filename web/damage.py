@@ -19,7 +19,8 @@ def damage(worker: Worker) -> list[str]:
     try:
         count = 0 if worker.index is None else worker.index.damaged_blobs()
         if count:
-            lines.append(f"degraded: stored bytes of {count} blobs are damaged; putting the same bytes again repairs them")
+            others = "" if worker.replication is None else ", and peers are asked for them"
+            lines.append(f"degraded: stored bytes of {count} blobs are damaged; putting the same bytes again repairs them{others}")
     except StoreError:
         lines.append("degraded: the index cannot be read")
     scrubber = worker.directory.find("scrubber")

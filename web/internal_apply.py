@@ -54,6 +54,8 @@ def _apply(worker: Worker, request: Request, foreign: type) -> Reply:
             "same-node", f"{source} has this node's own id: its data dir is a copy of this one, or FS_REPLICATION_PEERS names this node"
         )
         raise S3Error("InvalidRequest", "The sender has this node's own id: give it a data dir of its own.")
+    if not batch.upto_lsn:
+        worker.scan_heard_ms[0] = worker.now_ms()
     log_uuid = index.log_uuid()
     work = spawn(_outcomes, Receiving(worker, batch, worker.peers.client(source)))
     joinall([work], timeout=LIFE_SIGN_SECS)

@@ -24,12 +24,13 @@ from web.bucket_home import refuse_away_from_home
 from web.context import Request
 from web.customer_key import key_of_object, key_to_seal, refuse_other_key, sealed_system, written_headers
 from web.encryption import stored_encrypted
+from web.fetch_through import Fetched, fetch, is_catching_up, open_fetched
 from web.lookup import find_bucket, locate, no_bucket
 from web.manifest import part_checksums, part_range
 from web.object_content import LOOKUPS, damaged, open_content
 from web.object_headers import OVERRIDES, answer_headers, checksum_headers, describe, refuse_unsigned
 from web.object_version import key_of, no_key, refuse_version
-from web.peer_state import replication_headers
+from web.peer_state import REPLICA, STATUS_HEADER, replication_headers
 from web.reply import Headers, Reply
 from web.sealing import store
 from web.worker import Worker
@@ -122,6 +123,14 @@ def _answer(worker: Worker, request: Request, with_body: bool) -> Reply:
         if attempt:
             # Another object may have come in between, with another ACL and other tags.
             authorise(worker, request)
+        if found.object is None and is_catching_up(worker):
+            fetched = fetch(worker, request)
+            found = locate(worker, request, again=True)
+            if fetched is not None and found.object is None:
+                request.located = found._replace(object=fetched.row)
+            authorise(worker, request)
+            if fetched is not None and found.object is None:
+                return _from_peer(worker, request, fetched, with_body)
         row = _row(worker, request, found)
         key = key_of_object(worker, request, row)
         if key is not None:
@@ -141,6 +150,16 @@ def _answer(worker: Worker, request: Request, with_body: bool) -> Reply:
         return reply
     assert found is not None
     raise damaged(worker, found, error)
+
+
+def _from_peer(worker: Worker, request: Request, fetched: Fetched, with_body: bool) -> Reply:
+    """The answer from an object that is still on its way here. Raises: S3Error."""
+    reply, part = _described(worker, request, fetched.row, [])
+    reply.headers.append((STATUS_HEADER, REPLICA))
+    if with_body and part is not None:
+        reply.body = open_fetched(worker, fetched, *part)
+        worker.metrics.bytes_out += part[1]
+    return reply
 
 
 def _row(worker: Worker, request: Request, found: Located) -> ObjectRow:

@@ -74,6 +74,9 @@ class _Adapter(HTTPAdapter):
         options = [*HTTPConnection.default_socket_options, *_SOCKET_OPTIONS]
         super().init_poolmanager(*args, **kwargs, socket_options=options, ssl_context=self._context)
 
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        """Nothing: the context has all that is trusted, and says that certificates and host names are required."""
+
     def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> tuple[Any, Any]:
         host, _pool = super().build_connection_pool_key_attributes(request, verify, cert)
         return host, {} if self._context is None else {"ssl_context": self._context}

@@ -8,6 +8,7 @@ from typing import Any
 
 from fasterstore.model import ObjectRow
 from fasterstore.replication.board import PeerCell, PeerState, ReplicationBoard
+from web.fetch_through import CATCHING_UP_MS
 from web.reply import Headers
 from web.worker import Worker
 
@@ -28,13 +29,20 @@ def replication_headers(worker: Worker, row: ObjectRow) -> Headers:
 
 
 def peer_lines(worker: Worker) -> list[str]:
-    """One line for each peer that is not as it should be, numbered as in FS_REPLICATION_PEERS; none if all are, or there are none."""
+    """One line for each peer that is not as it should be, numbered as in FS_REPLICATION_PEERS; none if all are, or there are none.
+
+    One more while a peer sends this node all it has.
+    """
     board = worker.replication
     if board is None:
         return []
     now_ms = worker.now_ms()
     told = ((number, _trouble(cell, now_ms)) for number, (_peer, cell) in enumerate(board.cells(), 1))
-    return [f"replication: peer {number} of {len(board.peers)} {trouble}" for number, trouble in told if trouble]
+    lines = [f"replication: peer {number} of {len(board.peers)} {trouble}" for number, trouble in told if trouble]
+    heard_ms = worker.scan_heard_ms[0]
+    if heard_ms > worker.started_ms and now_ms - heard_ms < CATCHING_UP_MS:
+        lines.append("replication: this node is being sent everything; what is not here yet is read from the peer")
+    return lines
 
 
 def peer_rows(board: ReplicationBoard, now_ms: int) -> list[dict[str, Any]]:

@@ -13,6 +13,8 @@ class Peers:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._clients: dict[str, PeerClient] = {}
+        self.silent_until_ms = 0
+        """Until then no peer is asked on behalf of a reader: none answered a moment ago."""
 
     def client(self, address: str) -> PeerClient:
         """The client of that peer, which must be one of FS_REPLICATION_PEERS. Raises: KeyError; OSError for an unreadable FS_CA_CERT."""

@@ -16,6 +16,7 @@ from actors.messages import Refused, Stored
 from actors.peer import PeerRefused, PeerUnreachable
 from actors.replication_messages import ApplyChanges, ChangesApplied
 from fasterstore.customer_key import CHECK_NAME
+from fasterstore.errors import DamagedRow
 from fasterstore.metadata.index import IndexView
 from fasterstore.model import SMALL_BODY_MAX_BYTES, PutIntent, Replica
 from fasterstore.replication.change import (
@@ -90,7 +91,7 @@ class Receiving:
                     self._buckets.append((place, change))
                 elif isinstance(change, Tombstone):
                     self._removals.append((place, change))
-                elif _is_beaten(index, change):
+                elif is_beaten(index, change):
                     self._outcomes[place] = SUPERSEDED
                 elif isinstance(change.content, BlobContent) and change.content.inline is not None:
                     self._inline.append((place, change, change.content.inline))
@@ -111,7 +112,7 @@ class Receiving:
             [_received(state) for _, state in objects],
             [ReceivedRemoval(*change) for _, change in removals],
         )
-        answer = self._worker.answer_of("metadata-journal", message)
+        (answer,) = ask_all(self._worker, "metadata-journal", [message])
         if not isinstance(answer, ChangesApplied):
             name = answer.error if isinstance(answer, Refused) else UNKNOWN
             for place, _ in (*buckets, *objects, *removals):
@@ -183,9 +184,12 @@ class Receiving:
             return refused("InternalError")
 
 
-def _is_beaten(index: IndexView, state: ObjectState) -> bool:
-    """Does the key stand here as that, or later?"""
-    stands = index.replication.key_state(state.bucket, state.key)
+def is_beaten(index: IndexView, state: ObjectState) -> bool:
+    """Does the key stand here as that, or later? A row that cannot be read beats nothing: the journal has the last word on it."""
+    try:
+        stands = index.replication.key_state(state.bucket, state.key)
+    except DamagedRow:
+        return False
     held = stands.object or stands.tombstone
     return held is not None and not wins(state.stamp, state.origin, held.stamp, held.origin)
 

@@ -8,7 +8,7 @@ state of a request.
 import contextlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, MutableSequence
 from typing import Any, NamedTuple
 
 from actors.directory import Directory
@@ -66,7 +66,7 @@ class Worker:
     __slots__ = (
         "access_log", "blob_key", "cache", "cache_ref", "certificate", "directory", "disk", "heard", "host_id", "index", "keyring",
         "link_state", "metrics", "node_id", "now_ms", "number", "peers", "pulls", "rate_limit", "read_only", "refusals", "replication",
-        "segments", "segments_dir", "settings", "streamed_uploads", "told_of_plain_keys",
+        "scan_heard_ms", "segments", "segments_dir", "settings", "started_ms", "streamed_uploads", "told_of_plain_keys",
     )  # fmt: skip
 
     def __init__(
@@ -104,6 +104,9 @@ class Worker:
         """What other nodes do wrong."""
         self.peers = Peers(settings)
         self.pulls = Pulls()
+        self.started_ms = now_ms()
+        self.scan_heard_ms: MutableSequence[int] | memoryview = [now_ms()]
+        """One time: when a peer last sent this node a piece of all it has, or this node was started."""
         self.heard: dict[str, int] = {}
         """By the uuid (hex) of a peer's log: the highest LSN that a batch told this process of."""
         self.index: IndexView | None = None

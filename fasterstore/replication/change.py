@@ -37,6 +37,7 @@ knows the same or something later) or the name (str) under which it was refused.
 Read back by `change_reading.py`, which believes nothing.
 """
 
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any, NamedTuple
 
@@ -208,7 +209,7 @@ def encode_batch(batch: Batch) -> bytes:
     return join_batch(batch, [encode_change(change) for change in batch.changes])
 
 
-def join_batch(head: Batch, changes: list[bytes]) -> bytes:
+def join_batch(head: Batch, changes: Sequence[bytes]) -> bytes:
     """The bytes of the batch with the fields of `head`, but with these encoded changes in place of its own."""
     return b"".join((b"\x96", *map(_pack, head[:-1]), msgpack.Packer().pack_array_header(len(changes)), *changes))
 

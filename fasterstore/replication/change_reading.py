@@ -157,7 +157,7 @@ def _create(value: Any) -> Create:
 
 def _deletion(value: Any) -> Deletion:
     stamp, origin = _array(value, 2)
-    return NEVER if (stamp, origin) == NEVER else Deletion(_stamp(stamp), _id(origin))
+    return Deletion(*NEVER) if (stamp, origin) == NEVER else Deletion(_stamp(stamp), _id(origin))
 
 
 def _setting(value: Any) -> Setting:

@@ -27,8 +27,20 @@ class Ready(NamedTuple):
     """A batch ready to be sent: to the endpoint of deletes, or to that of objects. `addresses` are those of its changes, in order."""
 
     deletes: bool
-    body: bytes
+    head: Batch
+    changes: tuple[bytes, ...]
     addresses: tuple[Address, ...]
+
+    @property
+    def body(self) -> bytes:
+        """The batch's bytes."""
+        return join_batch(self.head, self.changes)
+
+    def halves(self) -> "tuple[Ready, Ready]":
+        """The same in two batches."""
+        middle = len(self.changes) // 2
+        first = self._replace(changes=self.changes[:middle], addresses=self.addresses[:middle])
+        return first, self._replace(changes=self.changes[middle:], addresses=self.addresses[middle:])
 
 
 class Shipment(NamedTuple):
@@ -40,8 +52,8 @@ class Shipment(NamedTuple):
 
     @property
     def size_bytes(self) -> int:
-        """The length of all bodies."""
-        return sum(len(batch.body) for batch in self.batches)
+        """The length of all changes."""
+        return sum(len(change) for batch in self.batches for change in batch.changes)
 
     @property
     def changes(self) -> int:
@@ -88,7 +100,7 @@ class ShipmentBuilder:
         if not self._objects:
             objects, deletes = [], self._buckets + self._deletes
         batches = [
-            Ready(is_deletes, join_batch(head, [data for _, data in changes]), tuple([address for address, _ in changes]))
+            Ready(is_deletes, head, tuple([data for _, data in changes]), tuple([address for address, _ in changes]))
             for is_deletes, changes in ((False, objects), (True, deletes))
             if changes
         ]

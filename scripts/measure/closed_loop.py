@@ -38,7 +38,9 @@ class RequestFailed(Exception):
     """An answer other than success; the text is its head."""
 
 
-class _Connection:
+class Connection:
+    """One request at a time, without waiting: `send`, then `receive` whenever the socket has bytes."""
+
     __slots__ = ("received", "sent_at", "socket")
 
     def __init__(self, port: int) -> None:
@@ -48,6 +50,7 @@ class _Connection:
         self.sent_at = 0.0
 
     def send(self, request: Request, host: str, credentials: signer.Credentials) -> None:
+        """Sign it and send it. Raises OSError."""
         signed = signer.sign_xfs(request.method, request.path, "", canonical.UNSIGNED_PAYLOAD, credentials, int(time()))
         head = f"{request.method} {request.path} HTTP/1.1\r\nhost: {host}\r\ncontent-length: {len(request.body)}\r\n"
         lines = "".join(f"{name}: {value}\r\n" for name, value in signed.items())
@@ -88,12 +91,12 @@ def run(port: int, credentials: signer.Credentials, requests: Iterable[Request],
     """
     host, waiting, latencies = f"127.0.0.1:{port}", iter(requests), []
     selector = selectors.DefaultSelector()
-    opened: list[_Connection] = []
+    opened: list[Connection] = []
     started = perf_counter()
     in_flight = 0
     try:
         for request in waiting:
-            connection = _Connection(port)
+            connection = Connection(port)
             opened.append(connection)
             selector.register(connection.socket, selectors.EVENT_READ, connection)
             connection.send(request, host, credentials)

@@ -136,6 +136,10 @@ class Node(Server):
         super().__init__(folder)
         self._settings = dict(settings or {})
 
+    def add_settings(self, settings: Mapping[str, str]) -> None:
+        """More of them, from the next start on: what depends on the port."""
+        self._settings.update(settings)
+
     def command(self) -> list[str]:
         """As `make run` does, but for the settings file of the current folder."""
         return [sys.executable, "-m", "fasterstore", "--env-file", os.devnull, "serve"]

@@ -1,17 +1,23 @@
 """repairer: bytes from a peer are stored only if they are the blob's own, at any size, and what cannot be had now is asked for again."""
 
+import errno
 import random
 
 import pytest
 from blake3 import blake3
 
 from actors import messages as m
+from actors.extent_writer import ExtentWriter
 from actors.peer import PeerRefused, PeerUnreachable
 from actors.repairer import RepairByPeers, RepairCounts, Repairer
 from actors.runtime import sleep
 from fasterstore.keyring import Keyring
 from fasterstore.metadata.index import IndexView
+from fasterstore.model import PutIntent
 from fasterstore.replication.blob_frames import FRAME_BYTES
+from fasterstore.storage.open_segments import OpenSegments
+from fasterstore.storage.record import record_bytes
+from fasterstore.storage.sealed_record import is_sealed, plaintext_of
 from fasterstore.storage.segment import segment_name
 from tests.actors.test_segment_writer import located
 from tests.probe.eventually import eventually
@@ -74,14 +80,14 @@ def filled(node):
     return node
 
 
+def keyring_of(node):
+    return node.settings.get("keyring") or Keyring(node.datadir.blob_key)
+
+
 def put_large(node, key, body):
     """As a worker does: an extent."""
-    from actors.extent_writer import ExtentWriter
-    from fasterstore.model import PutIntent
-    from fasterstore.storage.open_segments import OpenSegments
-
     segments = OpenSegments(node.disk, node.datadir.segments_dir)
-    extent = ExtentWriter(node.directory, node.disk, segments, Keyring(node.datadir.blob_key), len(body), timeout_secs=10)
+    extent = ExtentWriter(node.directory, node.disk, segments, keyring_of(node), len(body), timeout_secs=10)
     for position in range(0, len(body), FRAME_BYTES):
         extent.write(memoryview(body)[position : position + FRAME_BYTES], position)
     answer = extent.finish(PutIntent("b", key, len(body), "e" * 32, {}, {}, {}), blake3(body, key=node.datadir.blob_key).digest())
@@ -89,17 +95,18 @@ def put_large(node, key, body):
 
 
 @pytest.fixture
-def repairing(filled):
-    """Starts a repairer over the node's files; stopped at the end."""
+def repairing(request):
+    """Starts a repairer over a node's files, by default those of `filled`; stopped at the end."""
     started = []
 
-    def start(*peers, again_secs=1000.0):
+    def start(*peers, again_secs=1000.0, node=None):
+        node = node or request.getfixturevalue("filled")
         counts = RepairCounts()
         ref = Repairer.start(
-            filled.directory, IndexView(filled.index_path), filled.disk, filled.datadir.segments_dir, Keyring(filled.datadir.blob_key),
-            filled.datadir.log_uuid, peers, counts, timeout_secs=10, again_secs=again_secs,
+            node.directory, IndexView(node.index_path), node.disk, node.datadir.segments_dir, keyring_of(node), node.datadir.log_uuid,
+            peers, counts, timeout_secs=10, again_secs=again_secs,
         )  # fmt: skip
-        filled.directory.register("repairer", ref)
+        node.directory.register("repairer", ref)
         started.append(ref)
         return ref, counts
 
@@ -120,12 +127,10 @@ def rot(node, key):
 
 
 def stored(node, key):
-    """The record's payload as it lies where the index says, with its chunk table's blessing."""
-    from fasterstore.storage import record
-
+    """The record's plaintext as it lies where the index says, verified."""
     place = located(node, key).blob.location
     data = node.disk.contents(f"{node.datadir.segments_dir}/{segment_name(place.segment_id)}")
-    return bytes(record.verify_record(data[place.offset : place.offset + record.record_bytes(place.stored_bytes)], place))
+    return bytes(plaintext_of(data[place.offset : place.offset + record_bytes(place.stored_bytes)], place, keyring_of(node)))
 
 
 def settled(node, ref):
@@ -149,6 +154,23 @@ def test_what_a_reader_finds_damaged_gets_its_bytes_back_under_its_own_number(fi
     assert peer.asked == [(filled.datadir.log_uuid, number, before.blob_id)]
     assert all(stream.closed for stream in peer.streams)
     audit(filled.index_path)
+
+
+def test_on_an_encrypted_node_what_is_put_back_is_encrypted(make_node, repairing):
+    node = make_node("sealed")
+    node.settings["keyring"] = Keyring(node.datadir.blob_key, {1: bytes(range(32))})
+    node.start()
+    node.journal.ask(m.CreateBucket("b"))
+    node.put(b"small", SMALL)
+    put_large(node, b"large", LARGE)
+    ref, counts = repairing(Peer({(node.datadir.log_uuid, 1): SMALL, (node.datadir.log_uuid, 2): LARGE}), node=node)
+    for key, body in ((b"small", SMALL), (b"large", LARGE)):
+        rot(node, key)
+        settled(node, ref)
+        assert is_sealed(located(node, key).blob.location)
+        assert stored(node, key) == body
+    assert counts.repaired == 2
+    audit(node.index_path)
 
 
 def test_bytes_that_are_not_the_blobs_own_are_not_taken(filled, repairing):
@@ -186,6 +208,25 @@ def test_a_transfer_that_breaks_off_leaves_nothing_and_is_tried_again(filled, re
     assert not counts.waiting
     assert stored(filled, b"large") == LARGE
     audit(filled.index_path)
+
+
+def test_without_room_the_blob_waits_and_nothing_is_in_doubt(filled, repairing):
+    peer = Peer({(filled.datadir.log_uuid, 2): LARGE})
+    ref, counts = repairing(peer, again_secs=0.05)
+    filled.fail_next("pwrite", errno.ENOSPC)
+    ref.tell(m.RepairBlob(2))
+    ref.ask(None)
+    assert (counts.repaired, counts.waiting, filled.fatals) == (0, {2}, [])
+
+
+def test_a_write_that_fails_makes_the_volume_suspect(filled, repairing):
+    ref, counts = repairing(Peer({(filled.datadir.log_uuid, 2): LARGE}))
+    filled.fail_next("pwrite", errno.EIO)
+    ref.tell(m.RepairBlob(2))
+    ref.ask(None)
+    eventually(lambda: filled.fatals, "the process ends")
+    assert filled.fatals[0][1] is True
+    assert counts.repaired == 0
 
 
 def test_what_a_new_put_has_repaired_meanwhile_is_not_asked_for_again(filled, repairing):

@@ -1,7 +1,7 @@
 """A multipart upload as a client makes it: each call is one request, and nothing is sent twice."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from xml.etree.ElementTree import fromstring
 
 import requests
@@ -22,9 +22,9 @@ class Upload:
         """As the node named the upload; empty before `begin`."""
         self._etags: dict[int, str] = {}
 
-    def begin(self) -> None:
+    def begin(self, headers: Mapping[str, str] | None = None) -> None:
         """CreateMultipartUpload."""
-        answer = checked(self._client.request("POST", self._bucket, self._key, (("uploads", ""),)))
+        answer = checked(self._client.request("POST", self._bucket, self._key, (("uploads", ""),), headers))
         self.id = _text(answer, "UploadId")
 
     def put(self, part: int, body: bytes) -> None:

@@ -128,7 +128,13 @@ def test_a_stranger_is_refused_and_a_node_that_is_away_is_unreachable(two):
         away.status()
 
 
-def test_the_token_never_crosses_the_line(two):
+def test_a_hostile_caller_gets_one_line_whichever_worker_it_meets_and_no_secret_is_logged(two):
+    for _ in range(12):
+        stranger = PeerClient(two.address_b, two.address_a, "another-token", timeout_secs=5, ca_path=two.ca)
+        with pytest.raises(PeerRefused):
+            stranger.send_objects(b"\x90", 0)
+        stranger.close()
+    assert two.b.log().count("wrong-token") == 1
     assert TOKEN not in two.a.log() + two.b.log()
 
 
@@ -138,5 +144,8 @@ def test_a_certificate_that_nobody_vouches_for_is_not_trusted(two):
     client = PeerClient(two.address_b, two.address_a, TOKEN, timeout_secs=5)
     with pytest.raises(PeerUnreachable, match="(?i)certificate"):
         client.status()
+    two.of_b.status()
+    # Not those besides that came with a library.
+    assert len(two.of_b._adapter._context.get_ca_certs()) == 1
     answer = requests.get(f"{two.address_b}/_internal/replicate/status", headers={"x-fs-internal-token": TOKEN}, verify=two.ca, timeout=5)
     assert answer.status_code == 200

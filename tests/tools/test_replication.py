@@ -152,6 +152,20 @@ def test_a_diff_is_followed_to_its_end_and_0_means_the_same(node: Any, capsys: p
     assert capsys.readouterr().out == f"{B} has the same: 900 objects and buckets compared\n"
 
 
+def test_a_comparison_that_is_under_way_is_waited_for_and_another_one_begun(node: Any) -> None:
+    states = ({"running": True}, {}, {"number": 5, "running": True}, {"number": 5})
+    going, ended, begun, done = (IN_STEP | {"diff": RESULT | more} for more in states)
+    node.answers = [peers(going), peers(going), peers(ended), peers(begun), peers(done)]
+    assert run(node, "diff", "", heal=True) == 0
+    assert [method for method, _, _ in node.asked] == ["GET", "GET", "GET", "POST", "GET"]
+
+
+def test_a_comparison_can_be_ended(node: Any) -> None:
+    node.answers = [peers(IN_STEP | {"diff": RESULT | {"error": "it was stopped"}})]
+    assert run(node, "stop_diff", B) == 0
+    assert node.asked == [("POST", "/_admin/replication", {"action": ["stop-diff"], "peer": [B]})]
+
+
 def test_differences_are_listed_counted_and_1(node: Any, capsys: pytest.CaptureFixture[str]) -> None:
     found = RESULT | {"counts": {"newer-here": 2}, "differences": [DIFFERENCE], "healed": True}
     node.answers = [peers(IN_STEP), peers(IN_STEP | {"diff": found})]

@@ -14,6 +14,9 @@ PYTHONPATH and the fault's name in PLANTED_BUG; never part of the product.
                            a request's head, its chunks, or the aws-chunked framing inside them are read by guessing (`lax_reader`)
     chatty, unblanked, failing
                            the node logs its secrets, blanked out or not, or a handler fails with them in its message (`leaky`)
+    last_arrival_wins      of two states of a key the one that arrives last is taken
+    no_tombstones          a delete is not remembered
+    acked_unapplied        a peer's changes are now and then confirmed and not applied
     unlinked_before_moved  compaction unlinks a file before its records are named elsewhere
 """
 
@@ -158,6 +161,25 @@ def unlinked_before_moved(compaction_round: Any) -> None:
     compaction_round.Round._ask = ask
 
 
+def last_arrival_wins(merge: Any) -> None:
+    merge.wins = lambda stamp, origin, over_stamp, over_origin: (stamp, origin) != (over_stamp, over_origin)
+
+
+def no_tombstones(replication_writer: Any) -> None:
+    replication_writer.ReplicationWriter.add_tombstone = lambda self, row: None
+
+
+def acked_unapplied(receiving: Any) -> None:
+    """Every third batch: what it brought never comes again."""
+    batches = [0]
+
+    def run(self: Any, original: Any = receiving.Receiving.run) -> Any:
+        batches[0] += 1
+        return original(self) if batches[0] % 3 else [receiving.APPLIED] * len(self._changes)
+
+    receiving.Receiving.run = run
+
+
 def failed_sync_retried(disk: Any) -> None:
     """As if the first failure had been a hiccup: the pages are marked clean by then, and the second sync has nothing to do."""
 
@@ -202,6 +224,9 @@ _BUGS = {
     "full_disk_is_fatal": ("fasterstore.storage.appender", full_disk_is_fatal),
     "no_credit": ("actors.channel", no_credit),
     "unlinked_before_moved": ("actors.compaction_round", unlinked_before_moved),
+    "last_arrival_wins": ("fasterstore.replication.merge", last_arrival_wins),
+    "no_tombstones": ("fasterstore.metadata.replication_writer", no_tombstones),
+    "acked_unapplied": ("web.receiving", acked_unapplied),
     "failed_sync_retried": ("fasterstore.storage.disk", failed_sync_retried),
     "page_cache_served": ("fasterstore.storage.wal_recovery", page_cache_served),
 }

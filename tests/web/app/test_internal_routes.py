@@ -28,7 +28,8 @@ def test_the_status_says_who_answers_and_what_it_has_heard(pair):
     status = pair.to_b.status()
     assert status.node_id == pair.b.worker.node_id
     assert status.log_uuid == pair.b.worker.index.log_uuid()
-    assert status.horizon_ms == 0
+    assert status.horizon_ms == pair.b.worker.index.replication.state().horizon_ms
+    assert status.seen_lsn == 0
 
 
 def test_digests_of_the_same_objects_are_the_same_and_tell_a_difference(pair):

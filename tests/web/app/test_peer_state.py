@@ -91,6 +91,16 @@ def test_readyz_says_when_a_peer_is_behind_and_when_it_is_not_waited_for(replica
     assert line.endswith("FS_REPLICATION_ACK=one: what is written now is on this node only")
 
 
+def test_readyz_says_when_this_node_is_the_one_that_is_behind(replicated):
+    worker = replicated.worker
+    assert readyz(replicated) == ["ready"], "a start alone says nothing of it"
+    worker.scan_heard_ms[0] = worker.started_ms + 1
+    (_, line) = readyz(replicated)
+    assert line.startswith("replication: this node is being sent everything")
+    replicated.shift_ms += 31_000
+    assert readyz(replicated) == ["ready"]
+
+
 def test_a_node_without_peers_tells_nothing(store):
     store.send("PUT", "/box/key", b"bytes")
     assert status_of(store) is None

@@ -7,6 +7,8 @@ from base64 import b64encode
 
 import pytest
 
+from actors.peer import PeerUnreachable
+from actors.runtime import sleep
 from fasterstore.replication.change import Batch, BlobContent, ObjectState, OutcomeKind, Piece, encode_batch
 from tests.customer_keys import bring
 from tests.web.app.hostile_peer import HostilePeer, frames, head, hold_until_closed
@@ -165,20 +167,24 @@ def test_an_object_for_a_bucket_that_was_never_heard_of_makes_one(pair):
 # ---- a peer that cannot be trusted, or a line that cannot ----
 
 
-def shipped_from(new_store, peer, body):
-    """What becomes of an object of that body whose bytes the peer is to send, at a node that has it for its only peer."""
+def told_by(new_store, peer, body):
+    """A node that has that peer for its only one, and a batch of one object of that body, whose bytes the peer is to send."""
     listener = socket.create_server(("127.0.0.1", 0))
     node = Node(new_store, listener, peer.address)
     origin, log_uuid = os.urandom(16), os.urandom(16)
     piece = Piece(os.urandom(32), 7, 0, len(body), len(body))
     state = ObjectState("box", b"k", 1 << 50, origin, len(body), "e" * 32, 1_700_000_000_000, {}, {}, {}, {}, "", BlobContent(piece, None))
-    client = PeerClient(node.address, peer.address, TOKEN, timeout_secs=10)
+    return node, encode_batch(Batch(1, origin, log_uuid, 1, 1, (state,)))
+
+
+def shipped_from(new_store, peer, body, sender_waits_secs=10):
+    """What becomes of that object: outcome, what a GET gets, the node."""
+    node, batch = told_by(new_store, peer, body)
+    client = PeerClient(node.address, peer.address, TOKEN, timeout_secs=sender_waits_secs)
     try:
-        batch = encode_batch(Batch(1, origin, log_uuid, 1, 1, (state,)))
         outcome = client.send_objects(batch, 1).outcomes[0]
         answer = node.store.send("GET", "/box/k")
-        dead = [row.length_bytes - row.live_bytes for row in node.worker.index.segments()]
-        return outcome, answer, dead, node
+        return outcome, answer, node
     finally:
         client.close()
         node.close()
@@ -203,7 +209,7 @@ def test_bytes_that_are_not_those_of_their_hash_change_nothing(new_store, hostil
     wrong = bytearray(frames(body))
     wrong[2 * MIB + 100] ^= 1
     peer = hostile(body, lambda connection, data, _: connection.sendall(head(len(data)) + bytes(wrong)[-len(frames(data)) :]))
-    outcome, answer, _, node = shipped_from(new_store, peer, body)
+    outcome, answer, node = shipped_from(new_store, peer, body)
     assert (outcome.kind, outcome.name) == (OutcomeKind.REFUSED, "WrongBytes")
     assert answer.status == 404
     assert node.worker.refusals.counts["wrong-bytes"] == 1
@@ -219,7 +225,7 @@ def test_a_transfer_that_breaks_goes_on_where_it_broke(new_store, hostile):
         connection.sendall((head(len(data)) + frames(data))[: int(2.5 * MIB)])
 
     peer = hostile(body, script)
-    outcome, answer, _, _ = shipped_from(new_store, peer, body)
+    outcome, answer, _ = shipped_from(new_store, peer, body)
     assert outcome.kind is OutcomeKind.APPLIED
     assert answer.body == body
     assert [first for first, _ in peer.ranges] == [0, 2 * MIB, 4 * MIB]
@@ -232,7 +238,7 @@ def test_a_peer_that_begins_and_never_goes_on_is_given_up(new_store, hostile):
         connection.sendall(head(len(data)) + b"a few bytes")
         hold_until_closed(connection)
 
-    outcome, answer, dead, _ = shipped_from(new_store, hostile(body, script), body)
+    outcome, answer, _ = shipped_from(new_store, hostile(body, script), body)
     assert (outcome.kind, outcome.name) == (OutcomeKind.REFUSED, "PeerUnreachable")
     assert answer.status == 404
 
@@ -245,7 +251,7 @@ def test_another_length_than_was_asked_for_is_not_read(new_store, hostile):
         connection.sendall(longer + bytes(MIB))
 
     peer = hostile(body, script)
-    outcome, answer, _, _ = shipped_from(new_store, peer, body)
+    outcome, answer, _ = shipped_from(new_store, peer, body)
     assert (outcome.kind, outcome.name) == (OutcomeKind.REFUSED, "PeerRefused")
     assert answer.status == 404
     assert len(peer.ranges) == 1
@@ -258,7 +264,43 @@ def test_a_redirect_is_not_followed(new_store, hostile):
     def script(connection, data, request):
         connection.sendall(f"HTTP/1.1 302 Found\r\nLocation: {elsewhere.address}/x\r\nContent-Length: 0\r\n\r\n".encode())
 
-    outcome, answer, _, _ = shipped_from(new_store, hostile(body, script), body)
+    outcome, answer, _ = shipped_from(new_store, hostile(body, script), body)
     assert (outcome.kind, outcome.name) == (OutcomeKind.REFUSED, "PeerRefused")
     assert not elsewhere.ranges
     assert answer.status == 404
+
+
+def test_a_batch_that_takes_longer_than_the_sender_waits_for_is_kept_alive(new_store, hostile):
+    body = os.urandom(100_000)
+
+    def script(connection, data, request):
+        sleep(2.5)
+        connection.sendall(head(len(data)) + frames(data))
+
+    outcome, answer, _ = shipped_from(new_store, hostile(body, script), body, sender_waits_secs=1.5)
+    assert outcome.kind is OutcomeKind.APPLIED
+    assert answer.body == body
+
+
+def test_a_pull_goes_on_when_its_sender_goes_away_and_the_next_batch_waits_for_it(new_store, hostile):
+    body = os.urandom(100_000)
+
+    def script(connection, data, request):
+        sleep(2.5)
+        connection.sendall(head(len(data)) + frames(data))
+
+    peer = hostile(body, script)
+    node, batch = told_by(new_store, peer, body)
+    impatient = PeerClient(node.address, peer.address, TOKEN, timeout_secs=0.5)
+    patient = PeerClient(node.address, peer.address, TOKEN, timeout_secs=10)
+    try:
+        with pytest.raises(PeerUnreachable):
+            impatient.send_objects(batch, 1)
+        assert len(node.worker.pulls) == 1
+        assert patient.send_objects(batch, 1).outcomes[0].kind is not OutcomeKind.REFUSED
+        assert len(peer.ranges) == 1
+        assert node.store.send("GET", "/box/k").body == body
+    finally:
+        impatient.close()
+        patient.close()
+        node.close()
