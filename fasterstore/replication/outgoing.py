@@ -24,6 +24,9 @@ from fasterstore.storage.wal_tail import WalTail
 LOOK = 256
 """Rows asked of the index at once."""
 
+Window = list[tuple[int, Entry, list[Address]]]
+"""Entries with their LSNs and what each may have changed."""
+
 
 class Outgoing:
     """See the module. `node_id` and `log_uuid` are this node's."""
@@ -51,27 +54,32 @@ class Outgoing:
             self._view.end()
 
     def _log(self, work: LogRange, peer_node: bytes) -> Shipment:
-        """What the range tells of: each address once, as of the last entry of those looked at, or as it is now."""
-        builder = ShipmentBuilder()
+        """What the range tells of: each address once, as of the last entry of those that fit, or as it is now."""
         window = self._window(work)
-        latest = {address: lsn for lsn, _, addresses in window for address in addresses}
         puts = [entry.location for _, entry, _ in window if type(entry) is ObjectPut and entry.location is not None]
         bodies = self._states.bodies(puts)
-        reached = work.first_lsn - 1
-        for lsn, entry, addresses in window:
-            changes: list[Change] = []
-            for address in addresses:
-                # What a later entry tells of again is left to that one: if it does not fit any more, to the next piece of work.
-                if latest[address] == lsn and (change := self._change(entry, address, bodies, peer_node)) is not None:
-                    changes.append(change)
-            if not builder.add(changes):
-                break
-            reached = lsn
+        builder, told = self._fill(window, bodies, peer_node)
+        while told < len(window):
+            # What was left to an entry that does not fit must be told by one that does: the peer's answer is an answer to all of these.
+            window = window[:told]
+            builder, told = self._fill(window, bodies, peer_node)
+        reached = window[-1][0] if window else work.first_lsn - 1
         return builder.finish(self._node_id, self._log_uuid, work.first_lsn, reached, reached)
 
-    def _window(self, work: LogRange) -> list[tuple[int, Entry, list[Address]]]:
+    def _fill(self, window: Window, bodies: Mapping[BlobLocation, bytes], peer_node: bytes) -> tuple[ShipmentBuilder, int]:
+        """As many of the entries as fit, each address left to the last of them all that tells of it; and how many those are."""
+        builder = ShipmentBuilder()
+        latest = {address: lsn for lsn, _, addresses in window for address in addresses}
+        for number, (lsn, entry, addresses) in enumerate(window):
+            mine = [address for address in addresses if latest[address] == lsn]
+            changes = [change for address in mine if (change := self._change(entry, address, bodies, peer_node)) is not None]
+            if not builder.add(changes):
+                return builder, number
+        return builder, len(window)
+
+    def _window(self, work: LogRange) -> Window:
         """As many entries as might fit into one batch, with what each may have changed."""
-        window: list[tuple[int, Entry, list[Address]]] = []
+        window: Window = []
         inline_bytes = changes = 0
         for lsn, data in self._tail.entries(work.first_lsn, work.last_lsn):
             entry = decode(data)

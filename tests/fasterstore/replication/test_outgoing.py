@@ -12,6 +12,7 @@ from actors.replication_messages import ApplyChanges, SetPeers
 from fasterstore.keyring import Keyring
 from fasterstore.metadata.upload_schema import pack_map
 from fasterstore.model import CompleteIntent, DeleteIntent, PutIntent, RenameIntent, Replica, UploadIntent
+from fasterstore.replication import shipment
 from fasterstore.replication.change import BATCH_MAX_BYTES, BATCH_MAX_CHANGES, BucketState, ObjectState, Tombstone
 from fasterstore.replication.change_reading import decode_batch
 from fasterstore.replication.cursor import START, Address, Position
@@ -110,6 +111,17 @@ def test_no_batch_is_larger_than_it_may_be_and_nothing_is_left_out(node, readers
         assert {change.key: change.content.inline for change in found if isinstance(change, ObjectState)} == bodies
         assert all(shipment.changes <= BATCH_MAX_CHANGES and shipment.size_bytes <= BATCH_MAX_BYTES for shipment in shipments)
         assert len(shipments) > 3
+
+
+def test_what_is_acknowledged_was_told_also_where_a_later_entry_that_does_not_fit_tells_of_it_again(node, readers, monkeypatch):
+    first = head(readers) + 1
+    for key in (b"k", b"l", b"m", b"n", b"k"):
+        node.put(key, b"body of " + key)
+    for at_most in (1, 2, 3):
+        monkeypatch.setattr(shipment, "BATCH_MAX_CHANGES", at_most)
+        sent = read_log(readers, first)
+        assert [change.key for change in changes_of(sent[0])] == [b"k", b"l", b"m"][:at_most]
+        assert sent[0].reached < head(readers)
 
 
 def test_a_peers_own_changes_are_not_sent_back_to_it_but_to_others_and_by_a_scan(node, readers):
