@@ -74,6 +74,9 @@ class _Adapter(HTTPAdapter):
         options = [*HTTPConnection.default_socket_options, *_SOCKET_OPTIONS]
         super().init_poolmanager(*args, **kwargs, socket_options=options, ssl_context=self._context)
 
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        """Nothing: the context has all that is trusted, and says that certificates and host names are required."""
+
     def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> tuple[Any, Any]:
         host, _pool = super().build_connection_pool_key_attributes(request, verify, cert)
         return host, {} if self._context is None else {"ssl_context": self._context}
@@ -84,6 +87,7 @@ class PeerClient:
 
     `address` and `source` are origin URLs: the peer's, and this node's own FS_ADVERTISE_ADDR, which the peer must have among its peers.
     `ca_path` is a PEM file of certificate authorities, None for the system's. `clock` gives Unix seconds.
+    `log_uuid` is this node's (16 bytes): what the peer knows of that log is in its status.
     """
 
     def __init__(
@@ -96,6 +100,7 @@ class PeerClient:
         ca_path: str | None = None,
         pool_size: int = 8,
         clock: Callable[[], float] = time,
+        log_uuid: bytes = b"",
     ) -> None:
         """Raises: OSError (ssl.SSLError among them) if `ca_path` cannot be read or holds no certificate."""
         self.address = address
@@ -104,6 +109,7 @@ class PeerClient:
         self._timeout_secs = timeout_secs
         self._stall_secs = min(timeout_secs, STALL_SECS)
         self._clock = clock
+        self._log_uuid = log_uuid
         # An adapter and no session: it knows no redirects, cookies, proxies or environment.
         self._adapter = _Adapter(ssl.create_default_context(cafile=ca_path) if urlsplit(address).scheme == "https" else None, pool_size)
 
@@ -116,7 +122,8 @@ class PeerClient:
 
     def status(self) -> PeerStatus:
         """Who the peer is, and what it knows of this node."""
-        return PeerStatus(*self._understood(decode_status, self._document("GET", STATUS_PATH, [])))
+        pairs = [("log", self._log_uuid.hex())] if self._log_uuid else []
+        return PeerStatus(*self._understood(decode_status, self._document("GET", STATUS_PATH, pairs)))
 
     def send_objects(self, body: bytes, changes: int) -> BatchAnswer:
         """Send an encoded Batch of so many changes, objects and buckets; returns when all that is applied is on stable storage there."""

@@ -112,7 +112,7 @@ class Receiving:
             [_received(state) for _, state in objects],
             [ReceivedRemoval(*change) for _, change in removals],
         )
-        answer = self._worker.answer_of("metadata-journal", message)
+        (answer,) = ask_all(self._worker, "metadata-journal", [message])
         if not isinstance(answer, ChangesApplied):
             name = answer.error if isinstance(answer, Refused) else UNKNOWN
             for place, _ in (*buckets, *objects, *removals):

@@ -78,8 +78,8 @@ def _bucket_homed(index: IndexWriter, _lsn: int, entry: BucketHomed) -> None:
 def _peers_changed(index: IndexWriter, _lsn: int, entry: PeersChanged) -> None:
     state = index.replication.state
     # Without peers deletes left no tombstones: whoever has not heard of them may bring back what was deleted.
-    horizon = state.horizon if state.peers else max(state.horizon, index.state.last_stamp)
-    index.replication.state = state._replace(peers=entry.peers, horizon=horizon)
+    horizon_ms = state.horizon_ms if state.peers else max(state.horizon_ms, entry.changed_ms)
+    index.replication.state = state._replace(peers=entry.peers, horizon_ms=horizon_ms)
 
 
 def _tombstones_expired(index: IndexWriter, _lsn: int, entry: TombstonesExpired) -> None:
@@ -88,7 +88,7 @@ def _tombstones_expired(index: IndexWriter, _lsn: int, entry: TombstonesExpired)
     for bucket in entry.buckets:
         index.replication.delete_registers(bucket)
     state = index.replication.state
-    index.replication.state = state._replace(horizon=max(state.horizon, entry.horizon))
+    index.replication.state = state._replace(horizon_ms=max(state.horizon_ms, entry.horizon_ms))
 
 
 def _peer_blobs_learned(index: IndexWriter, _lsn: int, entry: PeerBlobsLearned) -> None:

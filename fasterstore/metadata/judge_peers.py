@@ -89,13 +89,14 @@ def judge_set_peers(index: IndexWriter, peers: Sequence[str], now_ms: int) -> li
 def judge_expire_tombstones(index: IndexWriter, before_ms: int, now_ms: int) -> list[Entry]:
     """Return the entry that forgets tombstones, and registers of deleted buckets, noted by `before_ms`; EXPIRE_TOMBSTONES at most.
 
-    One noted by a clock that stood in the future stays until that time has come: without it what was deleted might come back. Its stamp
-    would put the horizon there, too, so the log's clock bounds that. Raises DamagedRow.
+    One noted by a clock that stood in the future stays until that time has come: without it what was deleted might come back. The horizon
+    is by this node's clock, whatever the stamps are: a peer's delete may have an old stamp or one far ahead. It lies a thirtieth of the
+    time to live behind what was noted, in case the clock was stepped since. Raises DamagedRow.
     """
     rows = [row for row in index.replication.tombstones_before(before_ms, EXPIRE_TOMBSTONES) if row.noted_ms <= before_ms]
     gone = [row for row in index.replication.gone_before(before_ms, EXPIRE_TOMBSTONES) if 0 < row.gone_ms <= before_ms]
     if not rows and not gone:
         return []
-    highest = max([row.stamp for row in rows] + [row.registers.deleted.stamp for row in gone])
+    noted_ms = max([row.noted_ms for row in rows] + [row.gone_ms for row in gone])
     keys = tuple([(row.bucket, row.key) for row in rows])
-    return [TombstonesExpired(keys, tuple([row.name for row in gone]), min(highest, index.state.last_stamp), now_ms)]
+    return [TombstonesExpired(keys, tuple([row.name for row in gone]), noted_ms + (now_ms - before_ms) // 30, now_ms)]

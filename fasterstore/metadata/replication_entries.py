@@ -87,12 +87,12 @@ class PeersChanged(NamedTuple):
 class TombstonesExpired(NamedTuple):
     """Local: these (bucket, key) tombstones, and the registers of these deleted buckets, are forgotten.
 
-    `horizon` is the highest stamp among them: who has not heard of changes up to it may have what was deleted here.
+    `horizon_ms` is when the last of them was noted: who has not heard of changes since then may have what was deleted here.
     """
 
     tombstones: tuple[tuple[str, bytes], ...]
     buckets: tuple[str, ...]
-    horizon: int
+    horizon_ms: int
     expired_ms: int
 
 

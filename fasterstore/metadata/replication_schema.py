@@ -39,13 +39,13 @@ class ReplicationState(NamedTuple):
     """What the log says of replication as a whole.
 
     `peers` are their addresses: tombstones are written while there are any. `ahead_stamp` is the highest stamp in any row that did not
-    advance the clock; `horizon` the highest stamp of which a delete may have left no tombstone. `tombstones` counts them; `has_peer_blobs`
+    advance the clock; `horizon_ms` is the time up to which a delete may have left no tombstone. `tombstones` counts them; `has_peer_blobs`
     is true once there was a row in `peer_blobs`.
     """
 
     peers: tuple[str, ...] = ()
     ahead_stamp: int = 0
-    horizon: int = 0
+    horizon_ms: int = 0
     tombstones: int = 0
     has_peer_blobs: bool = False
 

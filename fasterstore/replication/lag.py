@@ -70,3 +70,7 @@ class Marks:
             return Lag(0, 0, 0.0)
         newest, oldest = self._marks[-1], self._marks[0]
         return Lag(newest.lsn - self._acked.lsn, max(0, newest.log_bytes - self._acked.log_bytes), max(0.0, now - oldest.since_secs))
+
+    def oldest_secs(self) -> float | None:
+        """Since when the peer has lacked something, None if it has everything."""
+        return self._marks[0].since_secs if self._marks else None

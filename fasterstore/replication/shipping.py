@@ -119,8 +119,11 @@ class Shipping:
             self._log.add(first, lsn)
         return self._next(now)
 
-    def met(self, peer_node: bytes, peer_log: bytes, horizon_stamp: int, now: float) -> list[Action]:
-        """The peer answered. `horizon_stamp` is the highest stamp of a tombstone that *this* node has let go."""
+    def met(self, peer_node: bytes, peer_log: bytes, horizon_at: float, now: float) -> list[Action]:
+        """The peer answered. What was deleted here before `horizon_at`, by the same clock as `now`, may have left no tombstone.
+
+        A time and no stamp: what came from another node may have a stamp far below those that the peer has, and yet be news to it.
+        """
         self._meeting = False
         if peer_node == self._node_id:
             return self._not_met("the peer has this node's own id: one is a copy of the other's data dir", now, PeerState.REFUSING)
@@ -129,10 +132,9 @@ class Shipping:
             reason = NEW_LOG_THERE if self.peer_log else NEW_PEER
             self.peer_node, self.peer_log = peer_node, peer_log
             self._begin_scan(reason, now)
-        elif self._scan is None:
-            if horizon_stamp > self._marks.acked_stamp and self._acked_lsn < self._head.lsn:
-                self._begin_scan(TOO_LATE, now)
-        elif not self._scan.begun:
+        elif (lacking_since := self._marks.oldest_secs()) is not None and lacking_since < horizon_at:
+            self._begin_scan(TOO_LATE, now)
+        elif self._scan is not None and not self._scan.begun:
             self._begin_scan(self._scan.reason, now)
         self._up()
         return self._next(now)

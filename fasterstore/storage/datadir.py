@@ -5,6 +5,7 @@
     lock             held by the node for its life          storage.lock   held by the storage process for its life
     storage.sock     the storage process's socket
     index/ journal/ segments/ snapshots/ quarantine/        mode 0700
+    replication/                                            how far each peer has come (fasterstore.replication.cursor_file)
     restore/ restore.json                                   a restore in place that was cut short (`restore_switch`)
 
 Both JSON files carry a checksum (fasterstore.storage.atomic_file).

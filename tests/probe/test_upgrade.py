@@ -14,6 +14,7 @@ from xml.etree.ElementTree import fromstring
 import gevent
 import pytest
 
+from fasterstore.storage.atomic_file import CHECKSUM_FIELD, json_bytes
 from fasterstore.storage.datadir import FORMAT
 from tests.node import NodeEnded, RunningNode
 from tools.client import Client, ResponseError
@@ -152,8 +153,9 @@ def test_an_upgrade_that_is_killed_again_and_again_loses_nothing(archive: Path, 
 def test_a_newer_format_is_refused_by_name_and_left_as_it_is(name: str, field: str, says: str, tmp_path: Path) -> None:
     unpack(ARCHIVES[-1], tmp_path / "data")
     path = tmp_path / "data" / name
-    newer = json.dumps(json.loads(path.read_text()) | {field: 99}).encode()
-    path.write_bytes(newer)
+    document = json.loads(path.read_text()) | {field: 99}
+    document.pop(CHECKSUM_FIELD, None)
+    path.write_bytes(json_bytes(document))
     before = _tree(tmp_path / "data")
     with pytest.raises(NodeEnded) as ended:
         RunningNode(tmp_path / "data").start()

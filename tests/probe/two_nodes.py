@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import gevent
 
 from tests.probe.both_sides import Contents, wait_identical
+from tests.probe.command import run_command
 from tests.probe.network import SIDES, Loopback, Namespaces, namespaces_refused, other, own_namespaces
 from tests.probe.pair import TwoNodes
 from tests.probe.planting import planted
@@ -37,6 +38,7 @@ AFTER_SECS = 0.3
 HOUR_SECS = 3600.0
 ROUND_MAX_SECS = 60.0
 SHOWN_DIFFERENCES = 5
+LAG = "fasterstore_replication_lag_entries"
 
 
 class Fault(NamedTuple):
@@ -45,6 +47,7 @@ class Fault(NamedTuple):
     begin: Callable[[TwoNodes, str], Any]
     end: Callable[[TwoNodes, str], Any]
     sets_clock: bool = False
+    cuts: bool = False
 
 
 def _cut(pair: TwoNodes, side: str, *, connects_only: bool = False) -> None:
@@ -61,9 +64,9 @@ def _heal(pair: TwoNodes, _side: str) -> None:
 
 
 FAULTS = {
-    "partition": Fault(_cut_both, _heal),
-    "one-way partition": Fault(_cut, _heal),
-    "one-way connects": Fault(lambda pair, side: _cut(pair, side, connects_only=True), _heal),
+    "partition": Fault(_cut_both, _heal, cuts=True),
+    "one-way partition": Fault(_cut, _heal, cuts=True),
+    "one-way connects": Fault(lambda pair, side: _cut(pair, side, connects_only=True), _heal, cuts=True),
     "pause": Fault(TwoNodes.pause, TwoNodes.resume),
     "kill -9": Fault(TwoNodes.kill, TwoNodes.start),
     "kill -9 of storage": Fault(TwoNodes.kill_storage, lambda pair, side: pair.nodes[side].wait_ready()),
@@ -107,6 +110,7 @@ class Rounds:
         for name, side in faults:
             FAULTS[name].begin(self._pair, side)
         gevent.sleep(dice.uniform(*HOLD_SECS))
+        lacking = {side: self._pair.nodes[side].metric(LAG) for name, side in faults if FAULTS[name].cuts}
         for name, side in reversed(faults):
             FAULTS[name].end(self._pair, side)
         healed_at = time.monotonic()
@@ -114,21 +118,30 @@ class Rounds:
         writers.stop()
         agreed_secs = self._agree(f"round {number} ({faults})", healed_at)
         return {
-            "round": number, "faults": faults, "agreed_secs": round(agreed_secs, 2),
+            "round": number, "faults": faults, "lacking": lacking, "agreed_secs": round(agreed_secs, 2),
             "acknowledged": self.histories.counts.acknowledged, "violations": self.histories.violations[before:],
         }  # fmt: skip
 
     def after_restart(self) -> None:
-        """Stop both, start both: what is there is still the same."""
+        """Stop both, look at what lies on their disks, start both: what is there is still the same, to their own comparison too."""
         for side in SIDES:
             self._pair.stop(side)
+            self._command(side, "check", "--full", "--data-dir", str(self._pair.nodes[side].data_dir))
         for side in SIDES:
             self._pair.start(side)
             self._stamps.forget(side)
         self._agree("the last restart", time.monotonic())
         for side in SIDES:
+            self._command(side, "replication", "status", "--wait", str(self._agree_secs))
+            self._command(side, "replication", "diff")
             if "defect" in (log := self._pair.nodes[side].log()):
                 self.histories.violations.append(f"{side} logged a defect: {log[log.index('defect') - 500 :][:3000]}")
+
+    def _command(self, side: str, *arguments: str) -> None:
+        """What our own command line says against a node must be that all is well."""
+        code, said = run_command(self._pair.nodes[side], *arguments)
+        if code:
+            self.histories.violations.append(f"{side}: fasterstore {' '.join(arguments)} ended with {code}: {said[-2000:]}")
 
     def _agree(self, after: str, healed_at: float) -> float:
         """Wait until both are alike, then judge every key by what they hold; the seconds that it took."""
@@ -181,7 +194,7 @@ def plan(rounds: int, seed: str, *, clocks: bool) -> list[list[tuple[str, str]]]
 
 def run(arguments: argparse.Namespace) -> int:
     """The whole run in this process; 0 if nothing was violated."""
-    settings = planted(arguments.planted) if arguments.planted else {}
+    settings = {"FS_REPLICATION_ACK": arguments.ack} | (planted(arguments.planted) if arguments.planted else {})
     folder = Path(arguments.folder)
     clock_library, no_clock = None, ""
     try:
@@ -222,6 +235,7 @@ def main() -> None:
     parser.add_argument("--seed", default="ci")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--planted", default="", help="a bug of tests/probe/planted/sitecustomize.py, on both nodes")
+    parser.add_argument("--ack", choices=("async", "one"), default="async")
     parser.add_argument("--strangers", action="store_true", help="the nodes do not know each other: the first comparison must say so")
     parser.add_argument("--agree-secs", type=float, default=AGREE_SECS, help="within which both must hold the same after a fault's end")
     parser.add_argument("--loopback", action="store_true", help="no namespaces")

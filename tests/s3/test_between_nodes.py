@@ -144,5 +144,8 @@ def test_a_certificate_that_nobody_vouches_for_is_not_trusted(two):
     client = PeerClient(two.address_b, two.address_a, TOKEN, timeout_secs=5)
     with pytest.raises(PeerUnreachable, match="(?i)certificate"):
         client.status()
+    two.of_b.status()
+    # Not those besides that came with a library.
+    assert len(two.of_b._adapter._context.get_ca_certs()) == 1
     answer = requests.get(f"{two.address_b}/_internal/replicate/status", headers={"x-fs-internal-token": TOKEN}, verify=two.ca, timeout=5)
     assert answer.status_code == 200

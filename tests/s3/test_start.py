@@ -148,7 +148,7 @@ def test_a_data_dir_of_a_newer_format_is_refused_by_name(start_node, tmp_path):
     node = start_node()
     node.stop()
     path = node.data_dir / "format.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 3}))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 4}))
     code, lines = start_and_end(tmp_path, FS_DATA_DIR=str(node.data_dir))
     assert code != 0
     assert len(lines) == 1, lines

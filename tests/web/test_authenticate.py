@@ -9,6 +9,7 @@ from fasterstore.s3.signer import Credentials, presign_v4, sign_v4_headers, sign
 from fasterstore.settings import BUILT_IN_ACCESS_KEY, BUILT_IN_SECRET_KEY, load
 from web.authenticate import Gatekeeper, is_loopback
 from web.context import Request
+from web.refusal_log import RefusalLog
 
 NOW = 1_700_000_000
 GOOD = Credentials("key", "secret-of-key")
@@ -18,7 +19,7 @@ WITH_ADMIN = {**OWN, "FS_ADMIN_ACCESS_KEY": ADMIN.access_key, "FS_ADMIN_SECRET_K
 
 
 def gate(environ):
-    return Gatekeeper(load(environ, cores=1))
+    return Gatekeeper(load(environ, cores=1), RefusalLog(lambda: NOW * 1000))
 
 
 def request_of(path="/box/k", query="", headers=None, peer="192.0.2.7"):
@@ -149,7 +150,9 @@ def test_internal_routes_stay_closed_until_the_token_is_ones_own():
     assert code_of(gatekeeper, "internal", request_of(headers=built_in)) == "AccessDenied"
     assert code_of(gatekeeper, "internal", request_of()) == "AccessDenied"
     assert code_of(gatekeeper, "internal", signed("v4", GOOD)) == "AccessDenied"
-    assert code_of(gatekeeper, "internal", request_of(headers={"x-fs-internal-token": "token-of-ours"})) == "admitted"
+    own = {"x-fs-internal-token": "token-of-ours"}
+    assert code_of(gatekeeper, "internal", request_of(headers=own)) == "AccessDenied"
+    assert code_of(gatekeeper, "internal", request_of(headers=own, peer="127.0.0.1")) == "admitted"
 
 
 def test_metrics_are_open_without_a_token_and_want_it_once_set():

@@ -106,24 +106,22 @@ def test_a_home_is_moved_once_and_only_to_a_node_and_of_a_bucket(away):
 
 def test_peers_are_logged_once_in_order_and_a_node_that_had_none_owes_its_deletes(lab):
     lab.now(lambda: lab.put(b"k", b"x"))
-    last = lab.index.state.last_stamp
+    set_ms = lab.now_ms
     assert lab.now(lambda: lab.ask.replication.set_peers(["http://b", "http://a", "http://b"], lab.now_ms))
     state = lab.index.replication.state
-    assert (state.peers, state.horizon) == (("http://a", "http://b"), last)
+    assert (state.peers, state.horizon_ms) == (("http://a", "http://b"), set_ms)
     assert lab.now(lambda: lab.ask.replication.set_peers(["http://a", "http://b"], lab.now_ms)) == 0
     lab.now(lambda: lab.put(b"k", b"y"), lambda: lab.ask.replication.set_peers(["http://a"], lab.now_ms))
-    assert lab.index.replication.state.horizon == last
+    assert lab.index.replication.state.horizon_ms == set_ms
 
 
-def test_tombstones_end_in_slices_and_the_highest_stamp_is_kept(lab, monkeypatch):
+def test_tombstones_end_in_slices_and_the_time_of_the_last_is_kept(lab, monkeypatch):
     monkeypatch.setattr(judge_peers, "EXPIRE_TOMBSTONES", 3)
     lab.now(lambda: lab.ask.replication.set_peers(["http://p"], lab.now_ms))
     keys = [b"%d" % number for number in range(8)]
     lab.now(*(lambda key=key: lab.put(key, b"x") for key in keys))
-    stamps = []
     for key in keys:
         lab.now(lambda key=key: lab.delete(key))
-        stamps.append(lab.index.state.last_stamp)
     lab.now(lambda: lab.ask.create_bucket("gone", lab.now_ms), lambda: lab.ask.delete_bucket("gone", lab.now_ms))
     seventh_ms = lab.index.replication.tombstone("b", keys[6]).noted_ms
     assert lab.now(lambda: lab.ask.replication.expire_tombstones(seventh_ms - DAY_MS, lab.now_ms)) == 0
@@ -132,7 +130,7 @@ def test_tombstones_end_in_slices_and_the_highest_stamp_is_kept(lab, monkeypatch
         slices += 1
     assert slices == 3
     assert [lab.index.replication.tombstone("b", key) is None for key in keys] == [True] * 7 + [False]
-    assert lab.index.replication.state.horizon == stamps[6]
+    assert lab.index.replication.state.horizon_ms == seventh_ms
     assert lab.index.replication.registers("gone").deleted.stamp
     while lab.now(lambda: lab.ask.replication.expire_tombstones(lab.now_ms, lab.now_ms)):
         pass
@@ -147,7 +145,11 @@ def test_a_tombstone_noted_by_a_clock_in_the_future_stays_and_does_not_move_the_
     lab.now(lambda: lab.ask.replication.apply(PEER_LOG, [], [], [ReceivedRemoval("b", b"k", far, PEER, far >> 16)], lab.now_ms))
     assert lab.index.replication.tombstone("b", b"k").noted_ms == lab.now_ms - 1  # by this node's clock, whatever the peer's says
     assert lab.now(lambda: lab.ask.replication.expire_tombstones(lab.now_ms, lab.now_ms))
-    assert lab.index.replication.state.horizon <= lab.index.state.last_stamp < far
+    assert lab.index.replication.state.horizon_ms <= lab.now_ms
+    lab.now(lambda: lab.put(b"k", b"x"), lambda: lab.delete(b"k"))
+    lab.now_ms += 60 * DAY_MS
+    lab.now(lambda: lab.ask.replication.expire_tombstones(lab.now_ms - 30 * DAY_MS, lab.now_ms))
+    assert lab.now_ms - 60 * DAY_MS < lab.index.replication.state.horizon_ms < lab.now_ms - 58 * DAY_MS, "a day for a clock that is stepped"
 
 
 def test_without_peers_a_deleted_bucket_leaves_nothing(lab):

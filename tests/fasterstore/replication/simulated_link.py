@@ -1,5 +1,7 @@
 """The replicator's side of one peer in a simulation: it drives the real state machine of `shipping.py` and does what that returns."""
 
+import math
+
 from fasterstore.replication.change import OutcomeKind, encode_answer
 from fasterstore.replication.change_reading import decode_answer
 from fasterstore.replication.shipping import Meet, Read, Save, Shipping
@@ -17,8 +19,11 @@ class Link:
     def __init__(self, world, node, peer, kept):
         self.world, self.node, self.peer, self.kept = world, node, peer, kept
         store = node.store
-        self.machine = Shipping(store.node_id, store.log_uuid, store.head_lsn, store.head_stamp, kept.get(peer.name), self._now())
         cursor = kept.get(peer.name)
+        self.machine = Shipping(
+            store.node_id, store.log_uuid, store.head_lsn, store.head_stamp, cursor, self._now(),
+            behind_secs=max(0, node.now_ms() - cursor.level_ms) / 1000 if cursor else 0.0,
+        )  # fmt: skip
         self.peer_log = cursor.peer_log if cursor else b""
         self._save_due = self._scanning = False
         self._wake_at = None
@@ -65,7 +70,9 @@ class Link:
     def _met(self, answer):
         node_id, log_uuid = answer
         self.peer_log = log_uuid
-        self._do(self.machine.met(node_id, log_uuid, self.node.store.horizon_stamp, self._now()))
+        horizon_ms = self.node.store.horizon_ms
+        horizon_at = self._now() - (self.node.now_ms() - horizon_ms) / 1000 if horizon_ms else -math.inf
+        self._do(self.machine.met(node_id, log_uuid, horizon_at, self._now()))
 
     def _not_met(self):
         self._do(self.machine.not_met("silence", self._now()))

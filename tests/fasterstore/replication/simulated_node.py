@@ -1,15 +1,16 @@
-"""A node of a simulation: a store, a clock that may be wrong, a link to each peer, and what it answers peers. It crashes and starts again."""
+"""A node of a simulation: a store, a clock that may be wrong, a link to each peer, what it answers peers. It crashes and starts again."""
 
 from fasterstore.replication.anti_entropy import PAGE_STATES, Comparison, Exchange, OwnDigests, Page, PeerDigests
-from fasterstore.replication.change import BatchAnswer, BucketState, ObjectState
+from fasterstore.replication.change import BatchAnswer, BucketState, ObjectState, Tombstone
 from fasterstore.replication.change_reading import decode_batch
 from fasterstore.replication.digest import Place, Scope, bucket_leaf, digest_ranges, object_leaf
+from fasterstore.replication.merge import highest_stamp
 from fasterstore.replication.shipment import address_of
 from tests.fasterstore.replication.simulated_link import Link
 from tests.fasterstore.replication.simulated_store import Refused
 
-TOMBSTONE_TTL_MS = 9_000_000
-"""More than two clocks of a simulation are ever apart, as the thirty days of a real node are."""
+TOMBSTONE_TTL_MS = 5 * 86_400_000
+"""Much more than two clocks of a simulation are ever apart, as the thirty days of a real node are."""
 
 
 class Node:
@@ -23,6 +24,7 @@ class Node:
         self.peers, self.links, self.kept = [], {}, {}
         self._make_link = link
         self.round = None
+        self.forgotten = {}  # the highest stamp of each address whose tombstone has expired here
 
     def now_ms(self):
         return self.world.now_ms + self.clock_offset_ms
@@ -55,8 +57,22 @@ class Node:
     def expire(self):
         """Let tombstones go that are old enough."""
         if self.up:
+            before = self._buried()
             self.store.expire_tombstones(self.now_ms() - TOMBSTONE_TTL_MS, self.now_ms())
+            for address in before.keys() - self._buried().keys():
+                self.forgotten[address] = max(before[address], self.forgotten.get(address, 0))
             self._told_links()
+
+    def _buried(self):
+        """The stamps of all tombstones, those of buckets among them."""
+        found = {}
+        for address in self.store.addresses():
+            state = self.store.state(address)
+            if isinstance(state, Tombstone):
+                found[address] = state.stamp
+            elif isinstance(state, BucketState) and not state.registers.creates:
+                found[address] = highest_stamp(state.registers)
+        return found
 
     def _told_links(self):
         for link in self.links.values():
@@ -101,7 +117,8 @@ class Node:
         def finish():
             head = self.store.head_lsn
             outcomes = self.store.apply(origin_log, changes, pulled, self.now_ms())
-            self.world.note(self.name, "joins from", source, [(change[:4], outcome.name or outcome.kind.name) for change, outcome in zip(changes, outcomes, strict=True)])
+            told = [(change[:4], outcome.name or outcome.kind.name) for change, outcome in zip(changes, outcomes, strict=True)]
+            self.world.note(self.name, "joins from", source, told)
             if self.store.head_lsn != head:
                 self._told_links()
             done(outcomes)
@@ -118,9 +135,8 @@ class Node:
             return
         sender = next(peer for peer in self.peers if peer.name == source)
         for number in wanted:
-            self.world.call(
-                self, sender, ("blob", origin_log, number), lambda body, number=number: came(number, body), lambda number=number: came(number, None)
-            )
+            took, lost = (lambda body, number=number: came(number, body)), (lambda number=number: came(number, None))
+            self.world.call(self, sender, ("blob", origin_log, number), took, lost)
 
     # ---- anti-entropy
 

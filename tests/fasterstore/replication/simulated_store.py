@@ -36,8 +36,9 @@ class ModelStore:
     def __init__(self, node_id, log_uuid, _rng):
         self.node_id, self.log_uuid = node_id, log_uuid
         self.log, self.log_start = [], 1  # the addresses of each entry
-        self.last_stamp = self.horizon_stamp = 0
+        self.last_stamp = self.horizon_ms = 0
         self.objects, self.tombstones, self.registers = {}, {}, {}
+        self.noted_ms = {}  # when each tombstone was written here
         self.blobs, self.peer_blobs = {}, {}
 
     @property
@@ -67,6 +68,9 @@ class ModelStore:
     def restarted(self):
         """The store as the next process finds it."""
         return self
+
+    def close(self):
+        pass
 
     # ---- what clients ask
 
@@ -250,10 +254,10 @@ class ModelStore:
     def tidy(self, _now_ms):
         """Let go of what nothing uses: nothing here."""
 
-    def expire_tombstones(self, before_ms, _now_ms):
-        for place, tombstone in list(self.tombstones.items()):
-            if tombstone.deleted_ms < before_ms:
-                self.horizon_stamp = max(self.horizon_stamp, tombstone.stamp)
+    def expire_tombstones(self, before_ms, now_ms):
+        for place in list(self.tombstones):
+            if self.noted_ms[place] <= before_ms:
+                self.horizon_ms = max(self.horizon_ms, self.noted_ms[place] + (now_ms - before_ms) // 30)
                 del self.tombstones[place]
 
     # ---- looked at by the checks
@@ -328,6 +332,7 @@ class ModelStore:
         self.objects.pop((tombstone.bucket, tombstone.key), None)
         if self.keeps_tombstones:
             self.tombstones[tombstone.bucket, tombstone.key] = tombstone
+            self.noted_ms[tombstone.bucket, tombstone.key] = tombstone.deleted_ms if now_ms is None else now_ms
         self.log.append([Address(tombstone.bucket, tombstone.key)])
 
     def _join_bucket(self, name, registers, now_ms):

@@ -13,7 +13,8 @@ class Effect:
     """What one acknowledged (`certain`) or unanswered request made of one address; `lsn` of the log `log_uuid` is where it is logged."""
 
     def __init__(self, node, store, state, body, certain):
-        self.node, self.lsn, self.log_uuid, self.state, self.body, self.certain = node, store.head_lsn, store.log_uuid, state, body, certain
+        self.node, self.lsn, self.log_uuid = node, store.head_lsn, store.log_uuid
+        self.state, self.body, self.certain = state, body, certain
 
 
 class Truth:
@@ -47,7 +48,8 @@ class Truth:
                     continue  # restored meanwhile, and not met since
                 for address, effects in self.effects.items():
                     for effect in effects:
-                        if effect.node != node.name or effect.log_uuid != node.store.log_uuid or _forgotten(effect, peer) or _forgotten(effect, node.store):
+                        of_this_log = (effect.node, effect.log_uuid) == (node.name, node.store.log_uuid)
+                        if not of_this_log or _forgotten(address, effect, (node, link.peer)):
                             continue
                         own = effect.state.stamp if address.key is not None else 1 << 63
                         acked = link.machine.has(effect.lsn) or own <= link.machine.acked_stamp
@@ -63,20 +65,20 @@ class Truth:
             for address in sorted(views[0].keys() | view.keys(), key=str):
                 if views[0].get(address) != view.get(address):
                     found.append(f"{nodes[0].name} and {node.name} differ at {address}: {views[0].get(address)} and {view.get(address)}")
-        horizon = max(node.store.horizon_stamp for node in nodes)
         for address, effects in sorted(self.effects.items(), key=str):
             if address.key is not None:
-                found += self._key_faults(address, effects, nodes[0].store, horizon)
+                found += self._key_faults(address, effects, nodes)
             else:
-                found += self._bucket_faults(address, effects, nodes[0].store, horizon)
+                found += self._bucket_faults(address, effects, nodes)
         return found
 
-    def _key_faults(self, address, effects, store, horizon):
+    def _key_faults(self, address, effects, nodes):
         certain = [effect for effect in effects if effect.certain]
         floor = max(map(_pair, certain), default=(0, b""))
         allowed = [effect for effect in effects if _pair(effect) == floor or (not effect.certain and _pair(effect) > floor)]
-        if any(isinstance(effect.state, Tombstone) and effect.state.stamp <= horizon for effect in allowed):
+        if any(isinstance(effect.state, Tombstone) and _forgotten(address, effect, nodes) for effect in allowed):
             allowed = effects  # its tombstone has expired: a node that was away for so long may have brought the key back
+        store = nodes[0].store
         state = store.state(address)
         now = _shown(state, store.read(*address) if isinstance(state, ObjectState) else None)
         shown = {_shown(effect.state, effect.body) for effect in allowed}
@@ -84,10 +86,11 @@ class Truth:
             return []
         return [f"{address} is {now}; acknowledged was {sorted(map(str, shown))}"]
 
-    def _bucket_faults(self, address, effects, store, horizon):
+    def _bucket_faults(self, address, effects, nodes):
+        store = nodes[0].store
         state = store.state(address)
         registers = Registers() if state is None else state.registers
-        certain = [effect.state for effect in effects if effect.certain and merge.highest_stamp(effect.state.registers) > horizon]
+        certain = [effect.state for effect in effects if effect.certain and not _forgotten(address, effect, nodes)]
         lost = [effect for effect in certain if merge.join_registers(registers, effect.registers) != registers]
         found = [f"{address} is {registers}; it lacks {effect}" for effect in lost]
         if store.exists(address.bucket) != bool(registers.creates):
@@ -95,11 +98,11 @@ class Truth:
         return found
 
 
-def _forgotten(effect, store):
-    """Whether the store may have let a tombstone go that was as late."""
+def _forgotten(address, effect, nodes):
+    """Whether a node has let a tombstone go that was as late."""
     state = effect.state
     stamp = state.stamp if isinstance(state, ObjectState | Tombstone) else merge.highest_stamp(state.registers)
-    return stamp <= store.horizon_stamp
+    return any(stamp <= node.forgotten.get(address, 0) for node in nodes)
 
 
 def _pair(effect):

@@ -9,8 +9,13 @@ import itertools
 import random
 
 CALL_TIMEOUT_MS = 2_000
+CALLS_MAX = 1_500
 REPLAY_MAX_MS = 20_000
 """A call that comes a second time comes within so much: long enough to meet another life of either node."""
+
+
+class Endless(Exception):
+    """The nodes talk and talk: many times as many calls as any run takes that ends."""
 
 
 class World:
@@ -35,13 +40,20 @@ class World:
 
     def run_until(self, time_ms):
         while self._events and self._events[0][0] <= time_ms:
-            self.now_ms, _, event = heapq.heappop(self._events)
+            due_ms, _, event = heapq.heappop(self._events)
+            self.now_ms = max(self.now_ms, due_ms)
             event()
-        self.now_ms = time_ms
+        self.now_ms = max(self.now_ms, time_ms)
+
+    def jump(self, pause_ms):
+        """So much time passes in which nothing happens; what was due is late."""
+        self.now_ms += pause_ms
 
     def call(self, source, target, question, on_answer, on_silence):
         """Ask `target.answer(question, reply)`. Exactly one of `on_answer(answer)` and `on_silence()` runs, if `source` lives on."""
         self.calls += 1
+        if self.calls > CALLS_MAX:
+            raise Endless
         life = source.life
         waiting = [True]
 

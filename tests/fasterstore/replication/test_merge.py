@@ -1,6 +1,6 @@
 """Joining registers: whatever the order, however often, all nodes come to the same; and what a bucket then is."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fasterstore.replication.merge import (
@@ -41,21 +41,25 @@ def registers(draw):
     return joined
 
 
+@settings(deadline=None)
 @given(registers())
 def test_joining_with_itself_or_with_nothing_changes_nothing(one):
     assert join_registers(one, one) == join_registers(one, NO_REGISTERS) == join_registers(NO_REGISTERS, one) == one
 
 
+@settings(deadline=None)
 @given(registers(), registers())
 def test_the_order_of_two_does_not_matter(one, other):
     assert join_registers(one, other) == join_registers(other, one)
 
 
+@settings(deadline=None)
 @given(registers(), registers(), registers())
 def test_how_three_are_grouped_does_not_matter(one, two, three):
     assert join_registers(join_registers(one, two), three) == join_registers(one, join_registers(two, three))
 
 
+@settings(deadline=None)
 @given(registers(), registers())
 def test_what_was_joined_in_adds_nothing_a_second_time(one, other):
     joined = join_registers(one, other)
@@ -63,6 +67,7 @@ def test_what_was_joined_in_adds_nothing_a_second_time(one, other):
     assert highest_stamp(joined) == max(highest_stamp(one), highest_stamp(other))
 
 
+@settings(deadline=None)
 @given(registers())
 def test_nothing_at_or_below_the_last_delete_is_left(one):
     held = [pair[:2] for pair in one.creates] + [setting[2:] for setting in one.settings]

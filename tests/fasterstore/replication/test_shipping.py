@@ -271,17 +271,31 @@ def test_a_peer_whose_entries_are_gone_is_sent_everything_from_the_head_of_the_l
 
 def test_a_peer_that_was_away_for_longer_than_tombstones_are_kept_is_sent_everything():
     kept = level(10).cursor(1)
-    late = shipping_of(20, kept)
+    late = shipping_of(20, kept, behind_secs=100.0)
     late.start(0.0)
-    late.met(PEER, PEER_LOG, stamp_of(11), 0.0)
+    late.met(PEER, PEER_LOG, -99.0, 0.0)
     assert late.scan_reason == shipping.TOO_LATE
-    in_time = shipping_of(20, kept)
+    in_time = shipping_of(20, kept, behind_secs=100.0)
     in_time.start(0.0)
-    in_time.met(PEER, PEER_LOG, stamp_of(10), 0.0)
+    in_time.met(PEER, PEER_LOG, -101.0, 0.0)
     assert in_time.scan_reason == ""
     idle = level(10)
-    idle.met(PEER, PEER_LOG, stamp_of(10) + 5, 0.0)
+    idle.met(PEER, PEER_LOG, 5.0, 5.0)
     assert idle.scan_reason == "", "a peer that has everything lacks no tombstone"
+
+
+def test_a_peer_that_stays_away_too_long_while_it_is_sent_everything_is_sent_everything_anew():
+    peer = shipping_of(10)
+    peer.start(0.0)
+    page = one_work(peer.met(PEER, PEER_LOG, 0, 0.0))
+    peer.was_read(page.number, Position("b", b"k"), 100, 1, 0.0)
+    peer.acked(page.number, (), "", PEER, PEER_LOG, 0.0)
+    assert peer.scan_after == Position("b", b"k")
+    peer.head_moved(11, stamp_of(11), 100, 1.0)
+    peer.met(PEER, PEER_LOG, 0.5, 2.0)
+    assert peer.scan_after == Position("b", b"k")
+    peer.met(PEER, PEER_LOG, 1.5, 3.0)
+    assert (peer.scan_reason, peer.scan_after) == (shipping.TOO_LATE, START)
 
 
 def test_a_copy_of_this_node_is_no_peer():
@@ -298,7 +312,7 @@ def test_a_peer_that_goes_on_from_its_cursor_after_a_restart_is_sent_only_what_i
     peer = shipping_of(14, kept, behind_secs=60.0, backlog_bytes=400)
     peer.start(0.0)
     assert (peer.lag(0.0).entries, peer.lag(0.0).bytes, peer.lag(0.0).secs) == (4, 400, 60.0)
-    assert one_work(peer.met(PEER, PEER_LOG, 0, 0.0))[1:] == (11, 14)
+    assert one_work(peer.met(PEER, PEER_LOG, -100.0, 0.0))[1:] == (11, 14)
     assert peer.cursor(99).level_ms == 77
 
 
