@@ -106,7 +106,9 @@ class Replicator(GeventActor):
                 now_ms=self._now_ms, monotonic=self._monotonic, acked=self._look,
             )  # fmt: skip
             self._peers[address] = peer
-            self._comparing[address] = Comparing(peer, link.receiver, readers.own, self._thread, now_ms=self._now_ms)
+            self._comparing[address] = Comparing(
+                peer, link.receiver, self._open_readers, now_ms=self._now_ms, monotonic=self._monotonic
+            )
         self._holds = AckHolds(
             list(self._peers.values()),
             timeout_secs=self._plan.timeout_secs,

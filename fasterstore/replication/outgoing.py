@@ -9,10 +9,11 @@ after its entry is durable, so nothing is shipped that a power cut could take ba
 
 from collections.abc import Iterator, Mapping
 
-from fasterstore.metadata.entries import Entry, ObjectPut, decode
+from fasterstore.metadata.entries import Entry, ObjectDeleted, ObjectPut, ObjectRenamed, decode
 from fasterstore.metadata.index import IndexView
+from fasterstore.metadata.replication_entries import ObjectRemoved
 from fasterstore.model import BlobLocation
-from fasterstore.replication.change import BATCH_MAX_BYTES, BATCH_MAX_CHANGES, INLINE_MAX_BYTES, BucketState, Change
+from fasterstore.replication.change import BATCH_MAX_BYTES, BATCH_MAX_CHANGES, INLINE_MAX_BYTES, BucketState, Change, Tombstone
 from fasterstore.replication.cursor import Address, Position
 from fasterstore.replication.shipment import Shipment, ShipmentBuilder
 from fasterstore.replication.state_reading import StateReader
@@ -100,7 +101,7 @@ class Outgoing:
         change = self._states.change_of_put(entry, bodies) if type(entry) is ObjectPut else None
         if change is not None:
             return change
-        found = self._states.change_at(address)
+        found = self._states.change_at(address) or _gone_by(entry, address)
         # Not what the peer made itself: that an older entry is not its own does not matter, it has what came after.
         return None if found is None or (not isinstance(found, BucketState) and found.origin == peer_node) else found
 
@@ -160,8 +161,21 @@ class Outgoing:
         self._states.forget_unlinked()
         return self._view.replication.state().horizon_ms
 
+    def last_blob(self) -> int:
+        """The highest number that this node's log has given to a blob."""
+        return self._view.state().last_blob
+
     def close(self) -> None:
         """Let go of the files and the view."""
         self._tail.close()
         self._states.forget_all()
         self._view.close()
+
+
+def _gone_by(entry: Entry, address: Address) -> Tombstone | None:
+    """The tombstone that an entry speaks of, where the index has none: it was never written, or its time is over."""
+    if isinstance(entry, ObjectDeleted | ObjectRemoved):
+        return Tombstone(entry.bucket, entry.key, entry.stamp, entry.origin, entry.deleted_ms)
+    if isinstance(entry, ObjectRenamed) and address.key == entry.key:
+        return Tombstone(entry.bucket, entry.key, entry.stamp, entry.origin, entry.renamed_ms)
+    return None

@@ -159,6 +159,23 @@ def test_a_scan_goes_through_everything_in_order_from_any_place_to_any_other(nod
         assert found == [place for place in places if after < place <= upto], (after, upto)
 
 
+def test_a_delete_is_told_from_the_log_also_where_it_has_left_no_tombstone(node, readers):
+    node.journal.ask(SetPeers([]))  # without peers none is written
+    node.put(b"gone", b"body")
+    node.put(b"old", b"body")
+    node.put(b"back", b"body")
+    for key in (b"gone", b"back"):
+        node.journal.ask(m.DeleteObject("b", DeleteIntent(key)))
+    node.put(b"back", b"again")
+    node.journal.ask(m.RenameObject(RenameIntent("b", b"old", b"new")))
+    view = readers.own._view
+    assert view.replication.key_state("b", b"gone").tombstone is None
+    found = {place_of(change).key: change for shipment in read_log(readers) for change in changes_of(shipment)}
+    assert type(found[b"gone"]) is type(found[b"old"]) is Tombstone
+    assert found[b"gone"].stamp < found[b"old"].stamp == view.replication.key_state("b", b"new").object.stamp
+    assert found[b"back"].content.inline == b"again"
+
+
 def test_owed_keys_are_read_as_they_are_now(node, readers):
     node.put(b"k", b"body")
     addresses = (Address("b", b"k"), Address("b", b"never heard of"), Address("b", None), Address("nobucket", None))
