@@ -1,8 +1,8 @@
 """A comparison with one peer, on demand and each day: drives `replication.anti_entropy`, and heals what differs by the ordinary ways.
 
 What wins here is owed to the peer, so its shipping sends it. What wins there is sent to this node's own endpoint in the peer's name, as
-the peer would: it is joined, and its bytes are pulled, like any batch. One comparison at a time with each peer; its answers come from
-greenlets and a native thread, so it holds up nothing.
+the peer would: it is joined, and its bytes are pulled, like any batch. One comparison at a time with each peer, with a native thread and
+an index connection of its own, so that shipping does not wait for it; between steps it rests for as long as they take.
 """
 
 import logging
@@ -11,7 +11,7 @@ from typing import Any
 
 from actors.native_thread import NativeThread
 from actors.peer import PeerClient, PeerRefused, PeerUnreachable
-from actors.peer_shipping import PeerShipping
+from actors.peer_shipping import PeerShipping, Readers
 from actors.runtime import sleep, spawn
 from fasterstore.errors import StoreError
 from fasterstore.replication.anti_entropy import PAGE_STATES, Comparison, Difference, Exchange, Healing, OwnDigests, PeerDigests
@@ -38,16 +38,16 @@ class Comparing:
         self,
         peer: PeerShipping,
         receiver: PeerClient,
-        own: OwnStates,
-        thread: NativeThread,
+        open_readers: Callable[[], Readers],
         *,
         now_ms: Callable[[], int],
+        monotonic: Callable[[], float],
     ) -> None:
         self._peer = peer
         self._receiver = receiver
-        self._own = own
-        self._thread = thread
+        self._open_readers = open_readers
         self._now_ms = now_ms
+        self._monotonic = monotonic
         self._greenlet: Any = None
         self._comparison: Comparison | None = None
         self._number = 0
@@ -78,7 +78,7 @@ class Comparing:
         if greenlet is not None:
             self._error = "it was stopped"
             self.ended_ms = self._now_ms()
-            greenlet.kill(block=False)
+            greenlet.kill()
 
     def status(self) -> dict[str, Any] | None:
         """See `replicator_status.py`; None if there was none yet."""
@@ -100,31 +100,39 @@ class Comparing:
         }
 
     def _run(self, comparison: Comparison) -> None:
+        thread = NativeThread("compare")
+        readers: Readers | None = None
         try:
-            self._total = self._thread.run(self._own.objects)
+            readers = thread.run(self._open_readers)
+            self._total = thread.run(readers.own.objects)
             while comparison.action is not None:
-                self._step(comparison)
-                sleep(PAUSE_SECS)
+                started = self._monotonic()
+                self._step(comparison, readers.own, thread)
+                sleep(max(PAUSE_SECS, self._monotonic() - started))
         except (PeerUnreachable, PeerRefused, StoreError, OSError) as error:
             self._error = str(error)
         except Exception as error:  # a defect: the next comparison must not be kept from beginning
             logger.exception("a comparison failed")
             self._error = f"{type(error).__name__}: {error}"
+        finally:
+            if readers is not None:
+                thread.run(readers.outgoing.close)
+            thread.close()
         self._greenlet = None
         self.ended_ms = self._now_ms()
         found = sum(comparison.counts.values())
         text = f": {self._error}" if self._error else ""
         logger.info("compared with %s: %d items, %d differences%s", self._peer.client.address, comparison.progress.items, found, text)
 
-    def _step(self, comparison: Comparison) -> None:
+    def _step(self, comparison: Comparison, own: OwnStates, thread: NativeThread) -> None:
         action = comparison.action
         client = self._peer.client
         if isinstance(action, OwnDigests):
-            comparison.own_digests(self._thread.run(self._own.digests, action.ranges))
+            comparison.own_digests(thread.run(own.digests, action.ranges))
         elif isinstance(action, PeerDigests):
             comparison.peer_digests(client.digest(action.ranges))
         elif isinstance(action, Exchange):
-            ours = self._thread.run(self._own.page, action.range)
+            ours = thread.run(own.page, action.range)
             healing = comparison.states(ours, client.snapshot_page(action.range, PAGE_STATES))
             if self._heal:
                 self._apply(healing)

@@ -13,7 +13,7 @@ from typing import Any
 from actors.runtime import joinall, spawn
 from fasterstore.errors import UnsupportedFormat
 from fasterstore.internal_signing import SOURCE_PARAMETER
-from fasterstore.replication.change import Batch, BatchAnswer, ObjectState, Outcome, Tombstone, encode_answer
+from fasterstore.replication.change import BatchAnswer, ObjectState, Outcome, Tombstone, encode_answer
 from fasterstore.replication.change_reading import MalformedBatch, decode_batch
 from fasterstore.s3.errors import S3Error
 from web.context import Request
@@ -60,8 +60,8 @@ def _apply(worker: Worker, request: Request, foreign: type) -> Reply:
     work = spawn(_outcomes, Receiving(worker, batch, worker.peers.client(source)))
     joinall([work], timeout=LIFE_SIGN_SECS)
     if not work.ready():
-        return Reply(HTTPStatus.OK, [("Content-Type", "application/msgpack")], _told_late(worker, batch, log_uuid, work))  # type: ignore[arg-type]
-    return packed_reply(_answer(worker, batch, log_uuid, work.value))
+        return Reply(HTTPStatus.OK, [("Content-Type", "application/msgpack")], _told_late(worker, log_uuid, work))  # type: ignore[arg-type]
+    return packed_reply(_answer(worker, log_uuid, work.value))
 
 
 def _outcomes(receiving: Receiving) -> list[Outcome] | Exception:
@@ -72,17 +72,15 @@ def _outcomes(receiving: Receiving) -> list[Outcome] | Exception:
         return error
 
 
-def _answer(worker: Worker, batch: Batch, log_uuid: bytes, outcomes: "list[Outcome] | Exception") -> bytes:
+def _answer(worker: Worker, log_uuid: bytes, outcomes: "list[Outcome] | Exception") -> bytes:
     if isinstance(outcomes, Exception):
         raise outcomes
-    log = batch.log_uuid.hex()
-    worker.heard[log] = max(worker.heard.get(log, 0), batch.upto_lsn)
     return encode_answer(BatchAnswer(worker.node_id, log_uuid, tuple(outcomes)))
 
 
-def _told_late(worker: Worker, batch: Batch, log_uuid: bytes, work: Any) -> Iterator[bytes]:
+def _told_late(worker: Worker, log_uuid: bytes, work: Any) -> Iterator[bytes]:
     """The answer's body, begun before it is known. Raises what `_answer` raises: the connection is reset then."""
     while not work.ready():
         yield LIFE_SIGN
         joinall([work], timeout=LIFE_SIGN_SECS)
-    yield _answer(worker, batch, log_uuid, work.value)
+    yield _answer(worker, log_uuid, work.value)

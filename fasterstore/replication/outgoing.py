@@ -1,14 +1,18 @@
-"""Reading what a piece of work holds for a peer: from the log which keys have changed, from the index how they are now.
+"""Reading what a piece of work holds for a peer: from the log which keys have changed, from it or the index how they are.
+
+A short PUT says all there is to say of its key in its own entry; for what else there is, and where a record has moved since, the index is
+asked how things are now. Either is a state of the key, and a later one is told by a later entry.
 
 One read transaction for each piece of work, in one native thread. Only entries that are durable are read, and an index row is committed
 after its entry is durable, so nothing is shipped that a power cut could take back.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from fasterstore.metadata.entries import decode
+from fasterstore.metadata.entries import Entry, ObjectPut, decode
 from fasterstore.metadata.index import IndexView
-from fasterstore.replication.change import BucketState, Change
+from fasterstore.model import BlobLocation
+from fasterstore.replication.change import BATCH_MAX_BYTES, BATCH_MAX_CHANGES, INLINE_MAX_BYTES, BucketState, Change
 from fasterstore.replication.cursor import Address, Position
 from fasterstore.replication.shipment import Shipment, ShipmentBuilder
 from fasterstore.replication.state_reading import StateReader
@@ -46,26 +50,51 @@ class Outgoing:
             self._view.end()
 
     def _log(self, work: LogRange, peer_node: bytes) -> Shipment:
+        """What the range tells of: each address once, as of the last entry of those looked at, or as it is now."""
         builder = ShipmentBuilder()
+        window = self._window(work)
+        latest = {address: lsn for lsn, _, addresses in window for address in addresses}
+        puts = [entry.location for _, entry, _ in window if type(entry) is ObjectPut and entry.location is not None]
+        bodies = self._states.bodies(puts)
         reached = work.first_lsn - 1
-        for lsn, data in self._tail.entries(work.first_lsn, work.last_lsn):
-            if not builder.add(self._told_by(data, peer_node, builder)):
+        for lsn, entry, addresses in window:
+            changes: list[Change] = []
+            for address in addresses:
+                # What a later entry tells of again is left to that one: if it does not fit any more, to the next piece of work.
+                if latest[address] == lsn and (change := self._change(entry, address, bodies, peer_node)) is not None:
+                    changes.append(change)
+            if not builder.add(changes):
                 break
             reached = lsn
         return builder.finish(self._node_id, self._log_uuid, work.first_lsn, reached, reached)
 
-    def _told_by(self, data: bytes, peer_node: bytes, builder: ShipmentBuilder) -> list[Change]:
-        entry = decode(data)
+    def _window(self, work: LogRange) -> list[tuple[int, Entry, list[Address]]]:
+        """As many entries as might fit into one batch, with what each may have changed."""
+        window: list[tuple[int, Entry, list[Address]]] = []
+        inline_bytes = changes = 0
+        for lsn, data in self._tail.entries(work.first_lsn, work.last_lsn):
+            entry = decode(data)
+            addresses = [
+                Address(what.name, None) if isinstance(what, TouchedBucket) else Address(what.bucket, what.key) for what in touched(entry)
+            ]
+            window.append((lsn, entry, addresses))
+            changes += len(addresses)
+            if type(entry) is ObjectPut and entry.location is not None and entry.location.plaintext_bytes <= INLINE_MAX_BYTES:
+                inline_bytes += entry.location.plaintext_bytes
+            if changes >= BATCH_MAX_CHANGES or inline_bytes >= BATCH_MAX_BYTES:
+                break
+        return window
+
+    def _change(self, entry: Entry, address: Address, bodies: Mapping[BlobLocation, bytes], peer_node: bytes) -> Change | None:
+        """What the entry says stands there, or what stands there now; None if there is nothing to tell the peer."""
         if getattr(entry, "origin", None) == peer_node:
-            return []
-        changes = []
-        for what in touched(entry):
-            address = Address(what.name, None) if isinstance(what, TouchedBucket) else Address(what.bucket, what.key)
-            change = None if builder.has(address) else self._states.change_at(address)
-            # Not what the peer made itself: that an older entry is not its own does not matter, it has what came after.
-            if change is not None and (isinstance(change, BucketState) or change.origin != peer_node):
-                changes.append(change)
-        return changes
+            return None
+        change = self._states.change_of_put(entry, bodies) if type(entry) is ObjectPut else None
+        if change is not None:
+            return change
+        found = self._states.change_at(address)
+        # Not what the peer made itself: that an older entry is not its own does not matter, it has what came after.
+        return None if found is None or (not isinstance(found, BucketState) and found.origin == peer_node) else found
 
     def _owed(self, work: OwedKeys) -> Shipment:
         builder = ShipmentBuilder()
@@ -122,6 +151,10 @@ class Outgoing:
         """What was deleted here by that time may have left no tombstone. Also lets go of segment files that have no name any more."""
         self._states.forget_unlinked()
         return self._view.replication.state().horizon_ms
+
+    def last_blob(self) -> int:
+        """The highest number that this node's log has given to a blob."""
+        return self._view.state().last_blob
 
     def close(self) -> None:
         """Let go of the files and the view."""

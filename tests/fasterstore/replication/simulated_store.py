@@ -69,6 +69,9 @@ class ModelStore:
         """The store as the next process finds it."""
         return self
 
+    def close(self):
+        pass
+
     # ---- what clients ask
 
     def run(self, op, now_ms):

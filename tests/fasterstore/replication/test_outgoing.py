@@ -208,3 +208,45 @@ def test_what_is_held_of_a_range_is_counted_and_paged_the_same_way(node, readers
     assert isinstance(page.states[0], Tombstone)
     assert all(state.content.inline is None for state in page.states[1:])
     assert [state.name for state in readers.own.page(KeyRange(Scope.BUCKETS, FIRST_PLACE, None)).states] == ["b"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_the_order_and_the_pieces_the_last_word_on_every_key_is_told(node, readers, seed):
+    chance = random.Random(seed)
+    keys = [b"%02d" % number for number in range(25)]
+    for _ in range(25):
+        asks = []
+        for _ in range(chance.randint(1, 40)):
+            node.now_ms += chance.randrange(3)
+            key = chance.choice(keys)
+            what = chance.random()
+            if what < 0.6:
+                asks.append((node.writer, node.small(key, os.urandom(chance.choice([0, 10, 3000, 60_000])))))
+            elif what < 0.8:
+                asks.append((node.journal, m.DeleteObject("b", DeleteIntent(key))))
+            elif what < 0.9:
+                asks.append((node.journal, m.AmendObject("b", key, {"n": str(chance.random())}, None)))
+            else:
+                asks.append((node.journal, m.RenameObject(RenameIntent("b", key, chance.choice(keys)))))
+        for reply in [ref.ask(message, block=False) for ref, message in asks]:
+            reply.get(timeout=10)
+    told = {}
+    first = 1
+    while first <= head(readers):
+        shipment = readers.outgoing.read(LogRange(1, first, min(head(readers), first + chance.randrange(200))), PEER)
+        places = [place_of(change) for change in changes_of(shipment)]
+        assert len(places) == len(set(places))
+        told |= {place_of(change): change for change in changes_of(shipment) if not isinstance(change, BucketState)}
+        first = shipment.reached + 1
+    view = readers.own._view
+    for key in keys:
+        state = view.replication.key_state("b", key)
+        expected = state.object or state.tombstone
+        change = told.get(Position("b", key))
+        assert (change is None) == (expected is None)
+        if change is not None:
+            assert (change.stamp, change.origin) == (expected.stamp, expected.origin)
+            assert isinstance(change, ObjectState) == (state.object is not None)
+        if isinstance(change, ObjectState) and change.size_bytes:
+            blob = view.uploads.blob(state.object.blob).blob
+            assert blake3(change.content.inline, key=node.datadir.blob_key).digest() == blob.blob_id == change.content.piece.blob_id
