@@ -119,6 +119,8 @@ class Worker:
         self.segments = OpenSegments(disk, segments_dir)
         self.metrics = Metrics(process=f"worker-{number}")
         self.metrics.cache = cache
+        if settings.replication_peers:
+            self.metrics.refusals, self.metrics.pulls = self.refusals.counts, self.pulls
         rate_per_sec = settings.rate_limit_per_sec
         self.rate_limit = RateLimit(rate_per_sec, settings.workers, directory, proven_keys=settings.auth_enabled) if rate_per_sec else None
         """None without a limit, which then costs nothing."""

@@ -9,10 +9,11 @@ after its entry is durable, so nothing is shipped that a power cut could take ba
 
 from collections.abc import Iterator, Mapping
 
-from fasterstore.metadata.entries import Entry, ObjectPut, decode
+from fasterstore.metadata.entries import Entry, ObjectDeleted, ObjectPut, ObjectRenamed, decode
 from fasterstore.metadata.index import IndexView
+from fasterstore.metadata.replication_entries import ObjectRemoved
 from fasterstore.model import BlobLocation
-from fasterstore.replication.change import BATCH_MAX_BYTES, BATCH_MAX_CHANGES, INLINE_MAX_BYTES, BucketState, Change
+from fasterstore.replication.change import BATCH_MAX_BYTES, BATCH_MAX_CHANGES, INLINE_MAX_BYTES, BucketState, Change, Tombstone
 from fasterstore.replication.cursor import Address, Position
 from fasterstore.replication.shipment import Shipment, ShipmentBuilder
 from fasterstore.replication.state_reading import StateReader
@@ -22,6 +23,9 @@ from fasterstore.storage.wal_tail import WalTail
 
 LOOK = 256
 """Rows asked of the index at once."""
+
+Window = list[tuple[int, Entry, list[Address]]]
+"""Entries with their LSNs and what each may have changed."""
 
 
 class Outgoing:
@@ -50,27 +54,32 @@ class Outgoing:
             self._view.end()
 
     def _log(self, work: LogRange, peer_node: bytes) -> Shipment:
-        """What the range tells of: each address once, as of the last entry of those looked at, or as it is now."""
-        builder = ShipmentBuilder()
+        """What the range tells of: each address once, as of the last entry of those that fit, or as it is now."""
         window = self._window(work)
-        latest = {address: lsn for lsn, _, addresses in window for address in addresses}
         puts = [entry.location for _, entry, _ in window if type(entry) is ObjectPut and entry.location is not None]
         bodies = self._states.bodies(puts)
-        reached = work.first_lsn - 1
-        for lsn, entry, addresses in window:
-            changes: list[Change] = []
-            for address in addresses:
-                # What a later entry tells of again is left to that one: if it does not fit any more, to the next piece of work.
-                if latest[address] == lsn and (change := self._change(entry, address, bodies, peer_node)) is not None:
-                    changes.append(change)
-            if not builder.add(changes):
-                break
-            reached = lsn
+        builder, told = self._fill(window, bodies, peer_node)
+        while told < len(window):
+            # What was left to an entry that does not fit must be told by one that does: the peer's answer is an answer to all of these.
+            window = window[:told]
+            builder, told = self._fill(window, bodies, peer_node)
+        reached = window[-1][0] if window else work.first_lsn - 1
         return builder.finish(self._node_id, self._log_uuid, work.first_lsn, reached, reached)
 
-    def _window(self, work: LogRange) -> list[tuple[int, Entry, list[Address]]]:
+    def _fill(self, window: Window, bodies: Mapping[BlobLocation, bytes], peer_node: bytes) -> tuple[ShipmentBuilder, int]:
+        """As many of the entries as fit, each address left to the last of them all that tells of it; and how many those are."""
+        builder = ShipmentBuilder()
+        latest = {address: lsn for lsn, _, addresses in window for address in addresses}
+        for number, (lsn, entry, addresses) in enumerate(window):
+            mine = [address for address in addresses if latest[address] == lsn]
+            changes = [change for address in mine if (change := self._change(entry, address, bodies, peer_node)) is not None]
+            if not builder.add(changes):
+                return builder, number
+        return builder, len(window)
+
+    def _window(self, work: LogRange) -> Window:
         """As many entries as might fit into one batch, with what each may have changed."""
-        window: list[tuple[int, Entry, list[Address]]] = []
+        window: Window = []
         inline_bytes = changes = 0
         for lsn, data in self._tail.entries(work.first_lsn, work.last_lsn):
             entry = decode(data)
@@ -92,7 +101,7 @@ class Outgoing:
         change = self._states.change_of_put(entry, bodies) if type(entry) is ObjectPut else None
         if change is not None:
             return change
-        found = self._states.change_at(address)
+        found = self._states.change_at(address) or _gone_by(entry, address)
         # Not what the peer made itself: that an older entry is not its own does not matter, it has what came after.
         return None if found is None or (not isinstance(found, BucketState) and found.origin == peer_node) else found
 
@@ -161,3 +170,12 @@ class Outgoing:
         self._tail.close()
         self._states.forget_all()
         self._view.close()
+
+
+def _gone_by(entry: Entry, address: Address) -> Tombstone | None:
+    """The tombstone that an entry speaks of, where the index has none: it was never written, or its time is over."""
+    if isinstance(entry, ObjectDeleted | ObjectRemoved):
+        return Tombstone(entry.bucket, entry.key, entry.stamp, entry.origin, entry.deleted_ms)
+    if isinstance(entry, ObjectRenamed) and address.key == entry.key:
+        return Tombstone(entry.bucket, entry.key, entry.stamp, entry.origin, entry.renamed_ms)
+    return None

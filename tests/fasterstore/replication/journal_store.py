@@ -20,6 +20,7 @@ from fasterstore.metadata.upload_schema import pack_map
 from fasterstore.model import BlobLocation, CompleteIntent, CopyIntent, DeleteIntent, PutIntent, RenameIntent, Replica, Slice, UploadIntent
 from fasterstore.replication.change import (
     APPLIED,
+    INLINE_MAX_BYTES,
     SUPERSEDED,
     BlobContent,
     BucketState,
@@ -48,13 +49,16 @@ PEERS = ("https://peer:9000",)
 class RecordsInMemory(StateReader):
     """Reads rows as the replicator does, and records from a dict instead of segment files."""
 
-    def __init__(self, view, bodies):
+    def __init__(self, view, store):
         super().__init__(view, None, None, None)
-        self.bodies = bodies
+        self._store = store
+
+    def bodies(self, places):
+        return {place: self._store.places[place] for place in places if place.plaintext_bytes <= INLINE_MAX_BYTES}
 
     def _inline(self, placed):
-        body = self.bodies[placed.blob.blob_id]
-        return body if len(body) <= 65_536 else None
+        body = self._store.bodies[placed.blob.blob_id]
+        return body if len(body) <= INLINE_MAX_BYTES else None
 
     def forget_all(self):
         pass
@@ -69,6 +73,7 @@ class JournalStore:
         self.node_id, self.log_uuid, self.folder, self.rng = node_id, log_uuid, str(folder), rng
         self.blob_key = node_id * 2
         self.bodies, self.numbers = {}, {}  # by blob id: what was ever written, and the number of a blob with it
+        self.places = {}  # what was ever written, by where it lies
         self.copies = 0
         self.disk = MemoryDisk()
         self.disk.mkdir("/journal")
@@ -98,7 +103,7 @@ class JournalStore:
         self.journal.write()
         self.end = 64
         self.view = IndexView(self.path)
-        self.states = RecordsInMemory(self.view, self.bodies)
+        self.states = RecordsInMemory(self.view, self)
         self.outgoing = Outgoing(self.node_id, self.log_uuid, self.view, self.states, WalTail(self.disk, "/journal"))
 
     def close(self):
@@ -223,6 +228,7 @@ class JournalStore:
         answer = self.journal.requests.put(intent, Claim(self.journal.epoch, blob_id, None, claimed), now_ms) if claimed else ClaimGone()
         if isinstance(answer, ClaimGone):
             place = BlobLocation(self.segment, self.end, len(body), len(body), self.rng.randbytes(16))
+            self.places[place] = body
             self.end += record_bytes(len(body))
             answer = self.journal.requests.put(intent, Claim(self.journal.epoch, blob_id, place, 0), now_ms)
             self.numbers[blob_id] = self.index.state.last_blob
@@ -396,7 +402,7 @@ class Pinned:
         old = self.store
         old.close()
         store = JournalStore.__new__(JournalStore)
-        store.__dict__ |= {name: old.__dict__[name] for name in ("node_id", "folder", "rng", "blob_key", "bodies", "copies")}
+        store.__dict__ |= {name: old.__dict__[name] for name in ("node_id", "folder", "rng", "blob_key", "bodies", "places", "copies")}
         store.log_uuid, store.numbers, store.journal = log_uuid, {}, None
         store.path = store._new_path()
         shutil.copyfile(self.path, store.path)

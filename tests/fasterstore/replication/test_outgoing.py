@@ -12,6 +12,7 @@ from actors.replication_messages import ApplyChanges, SetPeers
 from fasterstore.keyring import Keyring
 from fasterstore.metadata.upload_schema import pack_map
 from fasterstore.model import CompleteIntent, DeleteIntent, PutIntent, RenameIntent, Replica, UploadIntent
+from fasterstore.replication import shipment
 from fasterstore.replication.change import BATCH_MAX_BYTES, BATCH_MAX_CHANGES, BucketState, ObjectState, Tombstone
 from fasterstore.replication.change_reading import decode_batch
 from fasterstore.replication.cursor import START, Address, Position
@@ -112,6 +113,17 @@ def test_no_batch_is_larger_than_it_may_be_and_nothing_is_left_out(node, readers
         assert len(shipments) > 3
 
 
+def test_what_is_acknowledged_was_told_also_where_a_later_entry_that_does_not_fit_tells_of_it_again(node, readers, monkeypatch):
+    first = head(readers) + 1
+    for key in (b"k", b"l", b"m", b"n", b"k"):
+        node.put(key, b"body of " + key)
+    for at_most in (1, 2, 3):
+        monkeypatch.setattr(shipment, "BATCH_MAX_CHANGES", at_most)
+        sent = read_log(readers, first)
+        assert [change.key for change in changes_of(sent[0])] == [b"k", b"l", b"m"][:at_most]
+        assert sent[0].reached < head(readers)
+
+
 def test_a_peers_own_changes_are_not_sent_back_to_it_but_to_others_and_by_a_scan(node, readers):
     first = head(readers) + 1
     replicated(node, b"theirs", b"body")
@@ -145,6 +157,23 @@ def test_a_scan_goes_through_everything_in_order_from_any_place_to_any_other(nod
         after, upto = sorted(chance.sample([START, *places, Position("b", b"0"), Position("bb", b"x"), Position("zz", b"")], 2))
         found = sorted(place_of(change) for shipment in scan(readers, after, upto) for change in changes_of(shipment))
         assert found == [place for place in places if after < place <= upto], (after, upto)
+
+
+def test_a_delete_is_told_from_the_log_also_where_it_has_left_no_tombstone(node, readers):
+    node.journal.ask(SetPeers([]))  # without peers none is written
+    node.put(b"gone", b"body")
+    node.put(b"old", b"body")
+    node.put(b"back", b"body")
+    for key in (b"gone", b"back"):
+        node.journal.ask(m.DeleteObject("b", DeleteIntent(key)))
+    node.put(b"back", b"again")
+    node.journal.ask(m.RenameObject(RenameIntent("b", b"old", b"new")))
+    view = readers.own._view
+    assert view.replication.key_state("b", b"gone").tombstone is None
+    found = {place_of(change).key: change for shipment in read_log(readers) for change in changes_of(shipment)}
+    assert type(found[b"gone"]) is type(found[b"old"]) is Tombstone
+    assert found[b"gone"].stamp < found[b"old"].stamp == view.replication.key_state("b", b"new").object.stamp
+    assert found[b"back"].content.inline == b"again"
 
 
 def test_owed_keys_are_read_as_they_are_now(node, readers):
