@@ -291,7 +291,7 @@ class PeerShipping:
 
     def _save(self) -> None:
         self._unsaved = False
-        cursor = self.machine.cursor(self._now_ms())
+        cursor = self.machine.cursor(self._now_ms(), self._monotonic())
         if cursor is None:
             return
         try:
