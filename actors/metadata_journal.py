@@ -212,8 +212,6 @@ class MetadataJournal(GeventActor):
         try:
             self._thread.run(self._journal.write)
             written = True
-            if self._durable is not None:
-                self._durable.moved(self._journal.head_lsn, self._journal.index.state.last_stamp, self._journal.batch_bytes)
         except StorageFull as error:
             self._journal.abandon()
             self._refuse_all(envelopes, m.Refused(error.name, error.detail))
@@ -225,6 +223,8 @@ class MetadataJournal(GeventActor):
             self._fatal(error.detail, True)
         except Exception as error:
             self._fatal(f"index commit after the WAL's sync: {type(error).__name__}: {error}", False)
+        if written and self._durable is not None:
+            self._durable.moved(self._journal.head_lsn, self._journal.index.state.last_stamp, self._journal.batch_bytes)
         if self._observe is not None:
             self._observe.batch(len(envelopes), self._monotonic() - started, self._journal.last_sync_secs)
         return written

@@ -23,13 +23,13 @@ class PeerRefused(Exception):
 class PeerStatus(NamedTuple):
     """Who the peer is, and what it knows of this node.
 
-    `node_id` and `log_uuid` are 16 bytes. `seen_lsn` is the highest LSN of this node's log that a batch told it of (0: none);
+    `node_id` and `log_uuid` are 16 bytes. `known_blob` is the highest number of this node's log under which it has a blob (0: none);
     `horizon_ms`: what it deleted by then (Unix time) may have left no tombstone (0: none).
     """
 
     node_id: bytes
     log_uuid: bytes
-    seen_lsn: int
+    known_blob: int
     horizon_ms: int
 
 

@@ -14,7 +14,7 @@ from actors.native_thread import NativeThread
 from actors.peer import PeerClient, PeerRefused, PeerUnreachable
 from actors.runtime import offload, spawn, spawn_later
 from fasterstore.errors import StoreError
-from fasterstore.replication.board import PeerCell, ReplicationBoard
+from fasterstore.replication.board import PeerCell, PeerState, ReplicationBoard
 from fasterstore.replication.change import BatchAnswer, OutcomeKind
 from fasterstore.replication.change import refused as refused_as
 from fasterstore.replication.cursor import Address
@@ -32,6 +32,10 @@ logger = logging.getLogger("fasterstore.replication")
 SAVE_SECS = 1.0
 REFUSED_WHOLE = "BatchRefused"
 """Why a change is owed that the peer could not even read."""
+SET_BACK = (
+    "the peer knows blobs of this node's log that this node does not: its data dir was set back to an earlier state. Nothing is sent; "
+    "restore it with `fasterstore restore`, or start it with an empty data dir, so that it has a new log"
+)
 LOG_SECS = 60.0
 """Trouble with a peer is logged no more often."""
 
@@ -108,6 +112,11 @@ class PeerShipping:
             if greenlet is not None:
                 greenlet.kill(block=False)
 
+    @property
+    def in_step(self) -> bool:
+        """Whether the peer answers and is not being sent everything."""
+        return self.machine.state is PeerState.SHIPPING
+
     # ---- what happens ----
 
     def head_moved(self, moved_at: float) -> None:
@@ -176,6 +185,9 @@ class PeerShipping:
             if self.machine.scan_reason or not self.machine.peer_log:
                 self.scan_total = self._thread.run(self._own.objects)
             status = self.client.status()
+            if status.known_blob > self._thread.run(self._outgoing.last_blob):
+                # The numbers would be given again, to other bytes, and the peer would believe to have those already.
+                raise PeerRefused(SET_BACK)
         except Exception as error:  # defects too: the next try must not wait for this one
             refusing = isinstance(error, PeerRefused)
             if not isinstance(error, PeerUnreachable | PeerRefused | StoreError | OSError):
@@ -279,7 +291,7 @@ class PeerShipping:
 
     def _save(self) -> None:
         self._unsaved = False
-        cursor = self.machine.cursor(self._now_ms())
+        cursor = self.machine.cursor(self._now_ms(), self._monotonic())
         if cursor is None:
             return
         try:

@@ -32,7 +32,9 @@ logger = logging.getLogger("fasterstore.replication")
 LINGER_SECS = 0.05
 """How long few changes wait for company where nobody waits for an ack: a batch costs a round trip and its share of both nodes' time."""
 COMPARE_SECS = 86400.0
-COMPARE_LOOK_SECS = 600.0
+FIRST_COMPARE_SECS = 3600.0
+"""After a start: a node that is started anew each day is compared, too."""
+COMPARE_LOOK_SECS = 60.0
 ON_DEMAND = "an operator asked for it"
 
 
@@ -104,7 +106,9 @@ class Replicator(GeventActor):
                 now_ms=self._now_ms, monotonic=self._monotonic, acked=self._look,
             )  # fmt: skip
             self._peers[address] = peer
-            self._comparing[address] = Comparing(peer, link.receiver, readers.own, self._thread, now_ms=self._now_ms)
+            self._comparing[address] = Comparing(
+                peer, link.receiver, self._open_readers, now_ms=self._now_ms, monotonic=self._monotonic
+            )
         self._holds = AckHolds(
             list(self._peers.values()),
             timeout_secs=self._plan.timeout_secs,
@@ -222,10 +226,10 @@ class Replicator(GeventActor):
         self._holds.look()
 
     def _compare_if_due(self) -> None:
-        """Each day, with every peer that is in step; one that is being sent everything has it compared by that."""
+        """Each day, with every peer that is in step, and soon after one was sent everything."""
         self._compare_timer = spawn_later(COMPARE_LOOK_SECS, self._compare_if_due)
         for address, comparing in self._comparing.items():
-            last_ms = comparing.ended_ms or self._started_ms
-            machine = self._peers[address].machine
-            if not comparing.running and machine.peer_node and not machine.scan_reason and self._now_ms() - last_ms >= COMPARE_SECS * 1000:
+            since_ms, secs = (comparing.ended_ms, COMPARE_SECS) if comparing.ended_ms else (self._started_ms, FIRST_COMPARE_SECS)
+            due = self._peers[address].in_step and self._now_ms() - since_ms >= secs * 1000
+            if not comparing.running and (due or comparing.wanted):
                 comparing.start(heal=True)

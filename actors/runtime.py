@@ -202,7 +202,8 @@ class GeventActor(pykka.Actor):
             # Only what ends a greenlet gets here: a kill, SystemExit, KeyboardInterrupt. Others must not notice.
             self._end()
             self.vitals.record_error(repr(error), 0)
-            logger.error("%s ended by %r", self.name, error)
+            # A kill is what somebody decided, at an orderly stop for instance.
+            logger.log(logging.INFO if isinstance(error, GreenletExit) else logging.ERROR, "%s ended by %r", self.name, error)
             try:
                 self.on_failure(type(error), error, None)
             except Exception:

@@ -26,8 +26,8 @@ from tools.client import Client
 
 ROOT = Path(__file__).resolve().parents[1]
 ACCESS_KEY, SECRET_KEY = "node-key", "a-secret-of-nodes"
-START_SECS = 20.0
-STOP_SECS = 20.0
+START_SECS = 60.0
+STOP_SECS = 60.0
 _LISTENING = "0A"
 _POLL_SECS = 0.01
 

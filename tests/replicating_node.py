@@ -46,6 +46,7 @@ class ReplicatingNode(Node):
     def __init__(self, path, disk=None, *, ack="async", timeout_secs=30.0, degrade_secs=0.0, keyring=None, **more):
         super().__init__(path, disk, **more, **({} if keyring is None else {"keyring": keyring}))
         self.name = path.name
+        self.made_at = time.monotonic()
         self.plan = ReplicationPlan(ack == "one", timeout_secs, degrade_secs)
         self.links = []
         self.replicator = None
@@ -64,10 +65,14 @@ class ReplicatingNode(Node):
         self.replicator = Replicator.start(
             [PeerLink(link, link.back()) for link in self.links], self.datadir, self.disk, self.durable, self.board,
             lambda: open_readers(self.disk, self.datadir, self.keyring), self.plan,
-            now_ms=lambda: self.now_ms, monotonic=time.monotonic,
+            now_ms=self.moving_ms, monotonic=time.monotonic,
         )  # fmt: skip
         self.directory.register(Replicator.name, self.replicator)
         return self
+
+    def moving_ms(self):
+        """The replicator compares times of both clocks, so its wall clock moves on by itself; the journal's stands until it is set."""
+        return self.now_ms + round((time.monotonic() - self.made_at) * 1000)
 
     def stop(self):
         if self.replicator is not None:
@@ -130,7 +135,9 @@ class Link:
     def status(self):
         self._require_up()
         datadir = self.there.datadir
-        return PeerStatus(datadir.node_id, datadir.log_uuid, 0, self.there.view.replication.state().horizon)
+        replication = self.there.view.replication
+        known_blob = replication.highest_peer_blob(self.here.datadir.log_uuid)
+        return PeerStatus(datadir.node_id, datadir.log_uuid, known_blob, replication.state().horizon_ms)
 
     def send_objects(self, body, changes):
         return self._send(body, changes, {ObjectState, BucketState})
@@ -144,7 +151,8 @@ class Link:
 
     def snapshot_page(self, asked, limit):
         self._require_up()
-        return self._own_states().page(asked)
+        datadir = self.there.datadir
+        return self._own_states().page(asked)._replace(node_id=datadir.node_id, log_uuid=datadir.log_uuid)
 
     def _own_states(self):
         return open_readers(self.there.disk, self.there.datadir, self.there.keyring).own

@@ -38,8 +38,9 @@ def start_replicator(
     board: ReplicationBoard,
 ) -> Any:
     """Start the replicator under its name in `directory` and return its ref. Raises OSError for an unreadable FS_CA_CERT."""
+    clients = [make_client(settings, peer, CONNECTIONS, datadir.log_uuid) for peer in settings.replication_peers]
     ref: Any = Replicator.start(
-        [PeerLink(make_client(settings, peer, CONNECTIONS), _receiver(settings, peer)) for peer in settings.replication_peers],
+        [PeerLink(client, _receiver(settings, client.address)) for client in clients],
         datadir,
         disk,
         durable,

@@ -36,8 +36,8 @@ SLOW_MEMORY_BYTES = 16 * 1024 * 1024
 """What the slow clients of all workers may hold."""
 RUSH_MEMORY_BYTES = 24 * 1024 * 1024
 """What is half received in all workers: with what 2,000 connections cost anyway, up to 40 MiB, it stays below 64 MiB."""
-RUSH_MEMORY_LEAST_BYTES = 4 * 1024 * 1024
-"""Of each worker, however many there are: the buffers that 128 chunked uploads keep while they wait for room, 2 MiB, must leave some."""
+RUSH_MEMORY_MIN_BYTES = 4 * 1024 * 1024
+"""Of each worker, however many there are: less would cut large uploads into small pieces where there is no rush at all."""
 
 
 class WebProcess:
@@ -79,7 +79,7 @@ class WebProcess:
             progress_timeout_secs=settings.request_timeout_secs,
             min_body_rate_bytes=settings.min_body_rate_bytes_per_sec,
             slow_memory_bytes=SLOW_MEMORY_BYTES // max(settings.workers, 1),
-            rush_memory_bytes=max(RUSH_MEMORY_BYTES // max(settings.workers, 1), RUSH_MEMORY_LEAST_BYTES),
+            rush_memory_bytes=max(RUSH_MEMORY_BYTES // max(settings.workers, 1), RUSH_MEMORY_MIN_BYTES),
         )
         tls = None
         if settings.tls_cert_path is not None and settings.tls_key_path is not None:

@@ -57,6 +57,10 @@ class BodyMemory:
         """By how much the limit is too small for what is held and waited for; negative if it is not."""
         return self.used_bytes + self.wanted_bytes - self._limit_bytes
 
+    def has_room(self, size_bytes: int) -> bool:
+        """Whether so much could be taken without a wait."""
+        return self.used_bytes + size_bytes <= self._limit_bytes
+
     def piece_bytes(self, wanted_bytes: int) -> int:
         """How much of a streamed body to receive at once now: all that is wanted, or a power of two of KiB. Takes nothing."""
         piece_bytes, fair_bytes = PIECE_MAX_BYTES, (self._limit_bytes - self.used_bytes) // _FREE_PER_PIECE

@@ -188,9 +188,9 @@ class Connection:
                     writer.keep_alive = False
                 writer.send(result)
             finally:
+                body.account.close()
                 if result is not None and (close := getattr(result, "close", None)) is not None:
                     close()
-                body.account.close()
         except (PeerGone, DeadlinePassed, GreenletExit, KeyboardInterrupt, SystemExit):
             raise
         except RequestBodyError as error:

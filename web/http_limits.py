@@ -35,8 +35,9 @@ class HttpLimits:
     """A longer body is streamed, and given `slow_after_secs` in a rush too: it is worth more."""
     slow_after_rush_secs: float = 0.2
     """Without a byte for so long, or with a head that takes so long, it is slow in a rush: heads of a second are a hundred megabytes."""
-    rush_sweep_secs: float = 0.05
-    """How often it is looked what heads and bodies hold once that is half of `rush_memory_bytes`, or who stalls while others wait."""
+    rush_sweep_secs: float = 0.1
+    """How often it is looked what heads and bodies hold once that is half of `rush_memory_bytes`, or who stalls while others wait. More
+    often would delay more than one in a hundred requests of a good client: each time some connections are ended together."""
     max_header_bytes: int = 65536
     """Request line and header lines together; presigned URLs with session tokens stay below 16 KiB."""
     max_header_count: int = 200

@@ -14,7 +14,7 @@ from typing import Any
 from actors.runtime import joinall, spawn
 from fasterstore.errors import UnsupportedFormat
 from fasterstore.internal_signing import SOURCE_PARAMETER
-from fasterstore.replication.change import Batch, BatchAnswer, ObjectState, Outcome, Tombstone, encode_answer
+from fasterstore.replication.change import BatchAnswer, ObjectState, Outcome, Tombstone, encode_answer
 from fasterstore.replication.change_reading import MalformedBatch, decode_batch
 from fasterstore.s3.errors import S3Error
 from web.context import Request
@@ -28,8 +28,6 @@ from web.worker import Worker
 logger = logging.getLogger(__name__)
 
 LIFE_SIGN_SECS = 1.0
-LOGS_HEARD_MAX = 256
-"""A peer has one log, and another after it was restored."""
 
 
 def objects(worker: Worker, request: Request) -> Reply:
@@ -64,9 +62,9 @@ def _apply(worker: Worker, request: Request, foreign: type) -> Reply:
     work = spawn(_outcomes, receiving)
     joinall([work], timeout=LIFE_SIGN_SECS)
     if not work.ready():
-        late = _LateAnswer(receiving, work, lambda: _answer(worker, batch, log_uuid, work.value))
+        late = _LateAnswer(receiving, work, lambda: _answer(worker, log_uuid, work.value))
         return Reply(HTTPStatus.OK, [("Content-Type", "application/msgpack")], late)  # type: ignore[arg-type]
-    return packed_reply(_answer(worker, batch, log_uuid, work.value))
+    return packed_reply(_answer(worker, log_uuid, work.value))
 
 
 def _outcomes(receiving: Receiving) -> list[Outcome] | Exception:
@@ -77,13 +75,9 @@ def _outcomes(receiving: Receiving) -> list[Outcome] | Exception:
         return error
 
 
-def _answer(worker: Worker, batch: Batch, log_uuid: bytes, outcomes: "list[Outcome] | Exception") -> bytes:
+def _answer(worker: Worker, log_uuid: bytes, outcomes: "list[Outcome] | Exception") -> bytes:
     if isinstance(outcomes, Exception):
         raise outcomes
-    log = batch.log_uuid.hex()
-    worker.heard[log] = max(worker.heard.pop(log, 0), batch.upto_lsn)
-    if len(worker.heard) > LOGS_HEARD_MAX:
-        del worker.heard[next(iter(worker.heard))]
     return encode_answer(BatchAnswer(worker.node_id, log_uuid, tuple(outcomes)))
 
 

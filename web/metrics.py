@@ -5,7 +5,7 @@ and rendered by prometheus-client. Recording is on the hot path, so it is a few 
 lock per call. Only this process's greenlets write the numbers. Must never hold a key, a bucket's name or an address.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -35,7 +35,8 @@ class Metrics:
     """This process's counts. `process` names it in gauges; `http`, `cache`, `rate_limit` and `tls` are read when samples are taken."""
 
     __slots__ = (
-        "_actions", "bytes_in", "bytes_out", "cache", "damaged_reads", "downloads_open", "http", "process", "rate_limit", "tls",
+        "_actions", "bytes_in", "bytes_out", "cache", "damaged_reads", "downloads_open", "http", "process", "pulls", "rate_limit",
+        "refusals", "tls",
     )  # fmt: skip
 
     def __init__(self, process: str) -> None:
@@ -49,6 +50,9 @@ class Metrics:
         self.cache: BlobCache | None = None
         self.rate_limit: RateLimit | None = None
         self.tls: TlsAcceptor | None = None
+        self.refusals: Mapping[str, int] | None = None
+        """Calls between nodes that were refused, by kind; None on a node without peers."""
+        self.pulls: Sized = ()
 
     def answered(self, action: str, code: int, ttfb_secs: float) -> None:
         """Count an answer of `action` (a name from the table of S3 actions) whose head is about to be sent."""
@@ -91,6 +95,12 @@ class Metrics:
                 counter("fasterstore_rate_limit_granted", "Requests that found a token of their access key.", limit.granted),
                 counter("fasterstore_rate_limit_refused", "Requests answered SlowDown by FS_RATE_LIMIT_PER_SEC.", limit.refused),
                 counter("fasterstore_rate_limit_on_account", "Requests let through by a worker's own share.", limit.on_account),
+            ]
+        if (refusals := self.refusals) is not None:
+            refused = [["_total", {"kind": kind}, count] for kind, count in sorted(refusals.items())]
+            found += [
+                metric("fasterstore_internal_refused", "counter", "Calls between nodes, or answers to them, that were refused.", refused),
+                self._gauge("fasterstore_replication_pulls", "Blobs that are being pulled from peers, or wait for it.", len(self.pulls)),
             ]
         return found
 

@@ -30,7 +30,7 @@ from web.manifest import part_checksums, part_range
 from web.object_content import LOOKUPS, damaged, open_content
 from web.object_headers import OVERRIDES, answer_headers, checksum_headers, describe, refuse_unsigned
 from web.object_version import key_of, no_key, refuse_version
-from web.peer_state import replication_headers
+from web.peer_state import REPLICA, STATUS_HEADER, replication_headers
 from web.reply import Headers, Reply
 from web.sealing import store
 from web.worker import Worker
@@ -155,7 +155,7 @@ def _answer(worker: Worker, request: Request, with_body: bool) -> Reply:
 def _from_peer(worker: Worker, request: Request, fetched: Fetched, with_body: bool) -> Reply:
     """The answer from an object that is still on its way here. Raises: S3Error."""
     reply, part = _described(worker, request, fetched.row, [])
-    reply.headers += replication_headers(worker, fetched.row)
+    reply.headers.append((STATUS_HEADER, REPLICA))
     if with_body and part is not None:
         reply.body = open_fetched(worker, fetched, *part)
         worker.metrics.bytes_out += part[1]

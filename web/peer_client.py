@@ -88,6 +88,7 @@ class PeerClient:
 
     `address` and `source` are origin URLs: the peer's, and this node's own FS_ADVERTISE_ADDR, which the peer must have among its peers.
     `ca_path` is a PEM file of certificate authorities, None for the system's. `clock` gives Unix seconds.
+    `log_uuid` is this node's (16 bytes): what the peer knows of that log is in its status.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class PeerClient:
         ca_path: str | None = None,
         pool_size: int = 8,
         clock: Callable[[], float] = time,
+        log_uuid: bytes = b"",
     ) -> None:
         """Raises: OSError (ssl.SSLError among them) if `ca_path` cannot be read or holds no certificate."""
         self.address = address
@@ -108,6 +110,7 @@ class PeerClient:
         self._timeout_secs = timeout_secs
         self._stall_secs = min(timeout_secs, STALL_SECS)
         self._clock = clock
+        self._log_uuid = log_uuid
         # An adapter and no session: it knows no redirects, cookies, proxies or environment.
         self._adapter = _Adapter(ssl.create_default_context(cafile=ca_path) if urlsplit(address).scheme == "https" else None, pool_size)
 
@@ -120,7 +123,8 @@ class PeerClient:
 
     def status(self) -> PeerStatus:
         """Who the peer is, and what it knows of this node."""
-        return PeerStatus(*self._understood(decode_status, self._document("GET", STATUS_PATH, [])))
+        pairs = [("log", self._log_uuid.hex())] if self._log_uuid else []
+        return PeerStatus(*self._understood(decode_status, self._document("GET", STATUS_PATH, pairs)))
 
     def send_objects(self, body: bytes, changes: int) -> BatchAnswer:
         """Send an encoded Batch of so many changes, objects and buckets; returns when all that is applied is on stable storage there."""

@@ -32,7 +32,7 @@ class Peers:
         self._clients.clear()
 
 
-def make_client(settings: Settings, address: str, pool_size: int = 8) -> PeerClient:
+def make_client(settings: Settings, address: str, pool_size: int = 8, log_uuid: bytes = b"") -> PeerClient:
     """A client of that peer by this node's settings. Raises: OSError for an unreadable FS_CA_CERT."""
     return PeerClient(
         address,
@@ -41,4 +41,5 @@ def make_client(settings: Settings, address: str, pool_size: int = 8) -> PeerCli
         timeout_secs=settings.request_timeout_secs,
         ca_path=settings.ca_cert_path,
         pool_size=pool_size,
+        log_uuid=log_uuid,
     )

@@ -13,9 +13,9 @@ from collections.abc import Iterable
 from web.http_limits import HttpLimits
 from web.wire import BODY, HEAD, Wire
 
-BODIES_ENDED_MAX = 16
-"""At once in a rush: each is answered, and another body takes its place, while good clients wait for their turn. Heads are not waited with:
-nothing bounds what comes of them."""
+BODIES_ENDED_MAX = 32
+"""At once in a rush: each is answered, and another body takes its place, while good clients wait some milliseconds for their turn. Heads
+are not waited with: nothing else bounds what comes of them."""
 
 
 def half_received_heads_bytes(wires: Iterable[Wire]) -> int:

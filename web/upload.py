@@ -1,7 +1,8 @@
 """The way of an uploaded body to the storage process: in a message if it is small, else into an extent.
 
     up to 64 KiB                              one PutObject with the bytes
-    up to FS_SMALL_OBJECT_THRESHOLD_BYTES     collected in memory, hashed, then written into an extent at once
+    up to FS_SMALL_OBJECT_THRESHOLD_BYTES     collected in memory, hashed, then written into an extent at once; but above 1 MiB only while
+                                              there is room for it
     above                                     an extent first; each piece is hashed and written in native threads while the next arrives
 
 Memory is bounded at any size and number: an upload holds two pieces of at most 1 MiB, and all of them take room (`web/body_memory.py`).
@@ -19,6 +20,7 @@ from fasterstore.model import SMALL_BODY_MAX_BYTES, PutIntent
 from fasterstore.s3.errors import from_store
 from fasterstore.storage.sealed_record import stored_bytes
 from web.body import BodyPlan, BodyReader
+from web.body_memory import PIECE_MAX_BYTES
 from web.context import Request
 from web.extent import Extent
 from web.pieces import Pieces
@@ -52,9 +54,14 @@ def store_body(worker: Worker, request: Request, plan: BodyPlan, intent: PutInte
     """
     if plan.size_bytes <= SMALL_BODY_MAX_BYTES:
         return _store_small(worker, request, plan, intent, named)
-    if plan.size_bytes <= worker.settings.small_object_threshold_bytes:
+    if plan.size_bytes <= worker.settings.small_object_threshold_bytes and _may_collect(worker, request, plan):
         return _store_collected(worker, request, plan, intent, named)
     return _store_streamed(worker, request, plan, intent, named)
+
+
+def _may_collect(worker: Worker, request: Request, plan: BodyPlan) -> bool:
+    """Whether the body is short enough to wait for room for all of it, or there is that room."""
+    return plan.size_bytes <= PIECE_MAX_BYTES or request.account.memory.has_room(plan.size_bytes * (1 + worker.keyring.seals))
 
 
 def _store_small(worker: Worker, request: Request, plan: BodyPlan, intent: PutIntent, named: Named) -> StoredBody:

@@ -64,7 +64,7 @@ class Worker:
     """
 
     __slots__ = (
-        "access_log", "blob_key", "cache", "cache_ref", "certificate", "directory", "disk", "heard", "host_id", "index", "keyring",
+        "access_log", "blob_key", "cache", "cache_ref", "certificate", "directory", "disk", "host_id", "index", "keyring",
         "link_state", "metrics", "node_id", "now_ms", "number", "peers", "pulls", "rate_limit", "read_only", "refusals", "replication",
         "scan_heard_ms", "segments", "segments_dir", "settings", "started_ms", "streamed_uploads", "told_of_plain_keys",
     )  # fmt: skip
@@ -107,8 +107,6 @@ class Worker:
         self.started_ms = now_ms()
         self.scan_heard_ms: MutableSequence[int] | memoryview = [now_ms()]
         """One time: when a peer last sent this node a piece of all it has, or this node was started."""
-        self.heard: dict[str, int] = {}
-        """By the uuid (hex) of a peer's log: the highest LSN that a batch told this process of."""
         self.index: IndexView | None = None
         self.replication: ReplicationBoard | None = None
         self.read_only = ""
@@ -121,6 +119,8 @@ class Worker:
         self.segments = OpenSegments(disk, segments_dir)
         self.metrics = Metrics(process=f"worker-{number}")
         self.metrics.cache = cache
+        if settings.replication_peers:
+            self.metrics.refusals, self.metrics.pulls = self.refusals.counts, self.pulls
         rate_per_sec = settings.rate_limit_per_sec
         self.rate_limit = RateLimit(rate_per_sec, settings.workers, directory, proven_keys=settings.auth_enabled) if rate_per_sec else None
         """None without a limit, which then costs nothing."""

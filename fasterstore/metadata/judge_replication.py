@@ -55,13 +55,16 @@ def judge_adopt(index: IndexWriter, who: Identity, intent: PutIntent, version: i
     listed, size_bytes = map_summary(part_map)
     if size_bytes != intent.size_bytes:
         raise ImpossibleChange(f"an object of {intent.size_bytes} bytes with parts of {size_bytes}")
+    part_count = index.uploads.part_count(intent.upload)
+    if part_count < listed:
+        raise UploadChanged
     return [
         _bare(who, intent, replica, now_ms)._replace(
             source=BlobSource.MANIFEST,
             manifest=intent.upload,
             upload=intent.upload,
             part_map=part_map,
-            drops_parts=index.uploads.part_count(intent.upload) > listed,
+            drops_parts=part_count > listed,
         )
     ]
 

@@ -118,6 +118,11 @@ class ReplicationView:
         found = self._rows("SELECT blob, value FROM peer_blobs WHERE log_uuid = ? AND number = ?", log_uuid, number)
         return schema.unpack_peer_blob(log_uuid, number, *found[0]).blob if found else None
 
+    def highest_peer_blob(self, log_uuid: bytes) -> int:
+        """Return the highest number of that log under which a blob is known here, 0 if there is none."""
+        found = self._rows("SELECT number FROM peer_blobs WHERE log_uuid = ? ORDER BY number DESC LIMIT 1", log_uuid)
+        return int(found[0][0]) if found else 0
+
     def peer_blobs_of(self, blob: int) -> list[PeerBlobRow]:
         """Return the numbers under which other logs know this node's blob."""
         statement = "SELECT log_uuid, number, blob, value FROM peer_blobs WHERE blob = ? ORDER BY log_uuid, number"

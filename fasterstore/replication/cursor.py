@@ -25,7 +25,7 @@ class Cursor(NamedTuple):
 
     Except for what is `owed`: it was refused, and is sent again. While `scan_reason` is not "", the peer is being sent everything, and has
     it up to `scan_after` inclusive. `acked_stamp`: it has every change of this node's own up to that stamp, if nothing is being scanned.
-    `level_ms`: when it last had everything (Unix ms).
+    `level_ms`: up to when it has everything (Unix ms).
     """
 
     log_uuid: bytes

@@ -1,14 +1,19 @@
-"""Reading what a piece of work holds for a peer: from the log which keys have changed, from the index how they are now.
+"""Reading what a piece of work holds for a peer: from the log which keys have changed, from it or the index how they are.
+
+A short PUT says all there is to say of its key in its own entry; for what else there is, and where a record has moved since, the index is
+asked how things are now. Either is a state of the key, and a later one is told by a later entry.
 
 One read transaction for each piece of work, in one native thread. Only entries that are durable are read, and an index row is committed
 after its entry is durable, so nothing is shipped that a power cut could take back.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from fasterstore.metadata.entries import decode
+from fasterstore.metadata.entries import Entry, ObjectDeleted, ObjectPut, ObjectRenamed, decode
 from fasterstore.metadata.index import IndexView
-from fasterstore.replication.change import BucketState, Change
+from fasterstore.metadata.replication_entries import ObjectRemoved
+from fasterstore.model import BlobLocation
+from fasterstore.replication.change import BATCH_MAX_BYTES, BATCH_MAX_CHANGES, INLINE_MAX_BYTES, BucketState, Change, Tombstone
 from fasterstore.replication.cursor import Address, Position
 from fasterstore.replication.shipment import Shipment, ShipmentBuilder
 from fasterstore.replication.state_reading import StateReader
@@ -18,6 +23,9 @@ from fasterstore.storage.wal_tail import WalTail
 
 LOOK = 256
 """Rows asked of the index at once."""
+
+Window = list[tuple[int, Entry, list[Address]]]
+"""Entries with their LSNs and what each may have changed."""
 
 
 class Outgoing:
@@ -46,26 +54,56 @@ class Outgoing:
             self._view.end()
 
     def _log(self, work: LogRange, peer_node: bytes) -> Shipment:
-        builder = ShipmentBuilder()
-        reached = work.first_lsn - 1
-        for lsn, data in self._tail.entries(work.first_lsn, work.last_lsn):
-            if not builder.add(self._told_by(data, peer_node, builder)):
-                break
-            reached = lsn
+        """What the range tells of: each address once, as of the last entry of those that fit, or as it is now."""
+        window = self._window(work)
+        puts = [entry.location for _, entry, _ in window if type(entry) is ObjectPut and entry.location is not None]
+        bodies = self._states.bodies(puts)
+        builder, told = self._fill(window, bodies, peer_node)
+        while told < len(window):
+            # What was left to an entry that does not fit must be told by one that does: the peer's answer is an answer to all of these.
+            window = window[:told]
+            builder, told = self._fill(window, bodies, peer_node)
+        reached = window[-1][0] if window else work.first_lsn - 1
         return builder.finish(self._node_id, self._log_uuid, work.first_lsn, reached, reached)
 
-    def _told_by(self, data: bytes, peer_node: bytes, builder: ShipmentBuilder) -> list[Change]:
-        entry = decode(data)
+    def _fill(self, window: Window, bodies: Mapping[BlobLocation, bytes], peer_node: bytes) -> tuple[ShipmentBuilder, int]:
+        """As many of the entries as fit, each address left to the last of them all that tells of it; and how many those are."""
+        builder = ShipmentBuilder()
+        latest = {address: lsn for lsn, _, addresses in window for address in addresses}
+        for number, (lsn, entry, addresses) in enumerate(window):
+            mine = [address for address in addresses if latest[address] == lsn]
+            changes = [change for address in mine if (change := self._change(entry, address, bodies, peer_node)) is not None]
+            if not builder.add(changes):
+                return builder, number
+        return builder, len(window)
+
+    def _window(self, work: LogRange) -> Window:
+        """As many entries as might fit into one batch, with what each may have changed."""
+        window: Window = []
+        inline_bytes = changes = 0
+        for lsn, data in self._tail.entries(work.first_lsn, work.last_lsn):
+            entry = decode(data)
+            addresses = [
+                Address(what.name, None) if isinstance(what, TouchedBucket) else Address(what.bucket, what.key) for what in touched(entry)
+            ]
+            window.append((lsn, entry, addresses))
+            changes += len(addresses)
+            if type(entry) is ObjectPut and entry.location is not None and entry.location.plaintext_bytes <= INLINE_MAX_BYTES:
+                inline_bytes += entry.location.plaintext_bytes
+            if changes >= BATCH_MAX_CHANGES or inline_bytes >= BATCH_MAX_BYTES:
+                break
+        return window
+
+    def _change(self, entry: Entry, address: Address, bodies: Mapping[BlobLocation, bytes], peer_node: bytes) -> Change | None:
+        """What the entry says stands there, or what stands there now; None if there is nothing to tell the peer."""
         if getattr(entry, "origin", None) == peer_node:
-            return []
-        changes = []
-        for what in touched(entry):
-            address = Address(what.name, None) if isinstance(what, TouchedBucket) else Address(what.bucket, what.key)
-            change = None if builder.has(address) else self._states.change_at(address)
-            # Not what the peer made itself: that an older entry is not its own does not matter, it has what came after.
-            if change is not None and (isinstance(change, BucketState) or change.origin != peer_node):
-                changes.append(change)
-        return changes
+            return None
+        change = self._states.change_of_put(entry, bodies) if type(entry) is ObjectPut else None
+        if change is not None:
+            return change
+        found = self._states.change_at(address) or _gone_by(entry, address)
+        # Not what the peer made itself: that an older entry is not its own does not matter, it has what came after.
+        return None if found is None or (not isinstance(found, BucketState) and found.origin == peer_node) else found
 
     def _owed(self, work: OwedKeys) -> Shipment:
         builder = ShipmentBuilder()
@@ -123,8 +161,21 @@ class Outgoing:
         self._states.forget_unlinked()
         return self._view.replication.state().horizon_ms
 
+    def last_blob(self) -> int:
+        """The highest number that this node's log has given to a blob."""
+        return self._view.state().last_blob
+
     def close(self) -> None:
         """Let go of the files and the view."""
         self._tail.close()
         self._states.forget_all()
         self._view.close()
+
+
+def _gone_by(entry: Entry, address: Address) -> Tombstone | None:
+    """The tombstone that an entry speaks of, where the index has none: it was never written, or its time is over."""
+    if isinstance(entry, ObjectDeleted | ObjectRemoved):
+        return Tombstone(entry.bucket, entry.key, entry.stamp, entry.origin, entry.deleted_ms)
+    if isinstance(entry, ObjectRenamed) and address.key == entry.key:
+        return Tombstone(entry.bucket, entry.key, entry.stamp, entry.origin, entry.renamed_ms)
+    return None

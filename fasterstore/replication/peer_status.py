@@ -5,7 +5,7 @@
 | version       | int  | 1; another is refused by name                                                                    |
 | node_id       | bin  | 16 bytes: who answers                                                                            |
 | log_uuid      | bin  | 16 bytes: its log                                                                                |
-| seen_lsn      | int  | up to there it has heard of the log that the caller named, since it was started; 0: not at all   |
+| known_blob    | int  | the highest number of the log that the caller named under which it knows a blob; 0: none         |
 | horizon_ms    | int  | what it deleted by then (Unix ms) may have left no tombstone; 0: all deletes have one                |
 """
 
@@ -18,14 +18,14 @@ STATUS_VERSION = 1
 _FIELDS = 5
 
 
-def encode_status(node_id: bytes, log_uuid: bytes, seen_lsn: int, horizon_ms: int) -> bytes:
+def encode_status(node_id: bytes, log_uuid: bytes, known_blob: int, horizon_ms: int) -> bytes:
     """The answer's bytes."""
-    raw: bytes = msgpack.packb((STATUS_VERSION, node_id, log_uuid, seen_lsn, horizon_ms))
+    raw: bytes = msgpack.packb((STATUS_VERSION, node_id, log_uuid, known_blob, horizon_ms))
     return raw
 
 
 def decode_status(data: bytes) -> tuple[bytes, bytes, int, int]:
-    """(node id, log uuid, seen LSN, horizon) of these bytes. Raises UnsupportedFormat for another version, MalformedBatch."""
+    """(node id, log uuid, known blob, horizon) of these bytes. Raises UnsupportedFormat for another version, MalformedBatch."""
     try:
         fields = msgpack.unpackb(data)
     except Exception as error:
@@ -37,9 +37,9 @@ def decode_status(data: bytes) -> tuple[bytes, bytes, int, int]:
         raise UnsupportedFormat(f"a status of version {str(fields[0])[:20]}; this build speaks version {STATUS_VERSION}")
     if len(fields) != _FIELDS:
         raise MalformedBatch(f"not an array of {_FIELDS}")
-    _, node_id, log_uuid, seen_lsn, horizon_ms = fields
+    _, node_id, log_uuid, known_blob, horizon_ms = fields
     if any(type(value) is not bytes or len(value) != ID_BYTES for value in (node_id, log_uuid)):
         raise MalformedBatch("an id is not 16 bytes")
-    if any(type(value) is not int or not 0 <= value <= INT_MAX for value in (seen_lsn, horizon_ms)):
+    if any(type(value) is not int or not 0 <= value <= INT_MAX for value in (known_blob, horizon_ms)):
         raise MalformedBatch("a number is out of its range")
-    return node_id, log_uuid, seen_lsn, horizon_ms
+    return node_id, log_uuid, known_blob, horizon_ms

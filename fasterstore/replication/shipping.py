@@ -19,6 +19,7 @@ from fasterstore.replication.board import PeerState
 from fasterstore.replication.cursor import START, Address, Cursor, Position
 from fasterstore.replication.flights import Flights
 from fasterstore.replication.lag import Lag, Mark, Marks
+from fasterstore.replication.owed import Owed
 from fasterstore.replication.ranges import LsnRanges, ScanRanges
 from fasterstore.replication.work import Action, Flight, LogRange, Meet, OwedKeys, Read, Save, ScanPage, Work
 
@@ -28,8 +29,9 @@ BACKOFF_MIN_SECS = 0.2
 BACKOFF_MAX_SECS = 5.0
 HEARTBEAT_SECS = 10.0
 """After so long without a word the peer is asked who it is: one that came back from a backup must not wait for the next write."""
-OWED_MAX = 1000
 WITHHELD_MAX = 1000
+OF_THE_CHANGE = frozenset(("BatchRefused", "BytesGone", "ImpossibleChange", "WrongBytes"))
+"""Why a change is refused that another in its place would not be: a batch of nothing else does not say that the peer takes nothing."""
 NEW_PEER = "the peer is new"
 NEW_LOG_THERE = "the peer has another log than before: it was restored or made anew"
 NEW_LOG_HERE = "this node has another log than before: it was restored or made anew"
@@ -65,15 +67,15 @@ class Shipping:
         self._level_ms = cursor.level_ms if cursor else 0
         self._log = LsnRanges()
         self._scan: ScanRanges | None = None
-        self._owed: dict[Address, None] = {}
+        self._owed = Owed((), now)
         self._frozen_stamp = 0
-        self._withheld: deque[tuple[int, int]] = deque(maxlen=WITHHELD_MAX)
+        self._withheld: deque[tuple[int, int]] = deque()
         self._flights = Flights()
         self._scan_turn = False
         self._meeting = False
         self._moved = False
-        self._heard_at = self._try_at = self._owed_at = self._tail_since = now
-        self._backoff_secs = self._owed_backoff_secs = BACKOFF_MIN_SECS
+        self._heard_at = self._try_at = self._tail_since = now
+        self._backoff_secs = BACKOFF_MIN_SECS
         self.state = PeerState.UNKNOWN
         self.reason = ""
         self.wake_at: float | None = now
@@ -91,7 +93,7 @@ class Shipping:
             self._acked_lsn = known.lsn
             self._marks = Marks(known.lsn, known.acked_stamp, -backlog_bytes)
             self._log.add(known.lsn + 1, head.lsn)
-            self._owed = dict.fromkeys(known.owed)
+            self._owed.found(known.owed, head.since_secs)
             self._frozen_stamp = known.acked_stamp
             if known.scan_reason:
                 self._scan = ScanRanges(known.scan_reason, head.since_secs)
@@ -173,7 +175,7 @@ class Shipping:
             self.failed(number, "the peer has changed", now)
             self._try_at = now
             return self._next(now)
-        if (len(refused) == flight.changes > 1) or len(self._owed.keys() | set(refused)) > OWED_MAX:
+        if self._takes_nothing(flight, refused, why) or not self._owed.has_room_for(refused):
             return self.failed(number, f"the peer refuses what it is sent: {why}", now)
         self._flights.take(number)
         self._backoff_secs = BACKOFF_MIN_SECS
@@ -181,7 +183,9 @@ class Shipping:
         self.shipped_bytes += flight.size_bytes
         if isinstance(flight.work, ScanPage):
             self.scanned_changes += flight.changes
-        self._owe(refused, now)
+        if refused:
+            self._freeze_stamp()
+            self._owed.refused(refused, now)
         self._complete(flight.work, refused)
         return self._next(now)
 
@@ -211,8 +215,10 @@ class Shipping:
 
     def owe(self, addresses: Sequence[Address], now: float) -> list[Action]:
         """Send these, too: they were found to differ. No more than fit into `owed_room`."""
-        self._owe(addresses, now)
-        self._owed_at = now
+        if addresses:
+            self._freeze_stamp()
+            self._owed.found(addresses, now)
+            self._moved = True
         return self._next(now)
 
     def tick(self, now: float) -> list[Action]:
@@ -246,12 +252,12 @@ class Shipping:
     @property
     def owed(self) -> tuple[Address, ...]:
         """What was refused or found to differ, and is to be sent again."""
-        return tuple(self._owed)
+        return self._owed.all()
 
     @property
     def owed_room(self) -> int:
         """How many more may be owed."""
-        return max(0, OWED_MAX - len(self._owed))
+        return self._owed.room
 
     @property
     def flights(self) -> Sequence[Flight]:
@@ -273,12 +279,13 @@ class Shipping:
         lag = self._marks.lag(now)
         return lag if self._scan is None else lag._replace(secs=max(lag.secs, now - self._scan.since_secs))
 
-    def cursor(self, now_ms: int) -> Cursor | None:
-        """What to keep; None while the peer is not known yet. `now_ms`: Unix time."""
+    def cursor(self, now_ms: int, now: float) -> Cursor | None:
+        """What to keep; None while the peer is not known yet. `now_ms`: Unix time, of the same moment as `now`."""
         if not self.peer_log or (self._scan is not None and not self._scan.begun):
             return None
-        if self._acked_lsn == self._head.lsn and self._scan is None and not self._owed:
-            self._level_ms = now_ms
+        if self._scan is None and not self._owed:
+            # Not only when it has everything: under load that never ends there is no such moment.
+            self._level_ms = now_ms - round(self._marks.lag(now).secs * 1000)
         return Cursor(
             self._log_uuid, self.peer_node, self.peer_log, self._acked_lsn, self._kept_stamp, self._level_ms,
             self.scan_reason, self.scan_after, self.owed,
@@ -376,10 +383,10 @@ class Shipping:
     def _owed_work(self, now: float) -> OwedKeys | None:
         if not self._owed or self._flights.has_owed:
             return None
-        if now < self._owed_at:
-            self._wake(self._owed_at)
+        if now < self._owed.due_at:
+            self._wake(self._owed.due_at)
             return None
-        return OwedKeys(self._flights.next_number(), tuple(self._owed)[:FULL_ENTRIES])
+        return OwedKeys(self._flights.next_number(), self._owed.first(FULL_ENTRIES))
 
     def _split(self, work: Work, reached: int | Position | None) -> Work:
         """What of the work was read; the rest is to be read yet."""
@@ -399,25 +406,30 @@ class Shipping:
         elif isinstance(work, ScanPage) and self._scan is not None:
             self._scan.add(work.after, work.upto)
 
-    def _owe(self, addresses: Sequence[Address], now: float) -> None:
-        if not addresses:
-            return
+    def _takes_nothing(self, flight: Flight, refused: Sequence[Address], why: str) -> bool:
+        """Whether that was refused for the peer's own sake, as by one with a full disk: then nothing is owed, all of it waits."""
+        return len(refused) == flight.changes > 1 and why not in OF_THE_CHANGE and not isinstance(flight.work, OwedKeys)
+
+    def _freeze_stamp(self) -> None:
+        """Something is about to be owed: until the peer has that, no more counts as had."""
         if not self._owed:
             self._frozen_stamp = self.acked_stamp
-        self._owed.update(dict.fromkeys(addresses))
-        self._owed_at = now + self._owed_backoff_secs
-        self._owed_backoff_secs = min(self._owed_backoff_secs * 2, BACKOFF_MAX_SECS)
-        self._moved = True
+
+    def _withhold(self, first_lsn: int, last_lsn: int) -> None:
+        """The peer may lack what one of these entries told of. Too much is withheld rather than too little."""
+        if len(self._withheld) == WITHHELD_MAX:
+            oldest = self._withheld.popleft(), self._withheld.popleft()
+            self._withheld.appendleft((min(first for first, _ in oldest), max(last for _, last in oldest)))
+        self._withheld.append((first_lsn, last_lsn))
 
     def _complete(self, work: Work, refused: Sequence[Address]) -> None:
         """That work is done: the peer has it, or it is owed."""
         if isinstance(work, OwedKeys):
-            for address in set(work.addresses).difference(refused):
-                self._owed.pop(address, None)
-            if not self._owed:
-                self._owed_backoff_secs = BACKOFF_MIN_SECS
+            self._owed.taken(set(work.addresses).difference(refused))
         elif isinstance(work, LogRange) and refused:
-            self._withheld.append((work.first_lsn, work.last_lsn))
+            self._withhold(work.first_lsn, work.last_lsn)
+        elif refused and self._scan is not None:
+            self._withhold(1, self._scan.since_lsn)
         firsts = self._flights.first_lsns() + ([self._log.first] if self._log else [])
         self._acked_lsn = max(self._acked_lsn, min(firsts, default=self._head.lsn + 1) - 1)
         self._marks.ack(self._acked_lsn)

@@ -4,12 +4,16 @@ Reads through a view and segment files of its own; blocking, for one native thre
 its object out: the peer is told of it and asks for the bytes, and what it does not get is owed to it, where operators see it.
 """
 
-from fasterstore.errors import DamagedRecord, DamagedRow
+from collections.abc import Mapping, Sequence
+
+from fasterstore.errors import DamagedRow
 from fasterstore.keyring import Keyring
+from fasterstore.metadata.blob_source import BlobSource
+from fasterstore.metadata.entries import ObjectPut
 from fasterstore.metadata.index import IndexView
 from fasterstore.metadata.replication_view import KeyState
 from fasterstore.metadata.upload_view import PlacedBlob
-from fasterstore.model import BlobRow, ObjectRow, PartRow
+from fasterstore.model import BlobLocation, BlobRow, ObjectRow, PartRow, SegmentId
 from fasterstore.replication.change import (
     EMPTY,
     INLINE_MAX_BYTES,
@@ -24,12 +28,12 @@ from fasterstore.replication.change import (
     Tombstone,
 )
 from fasterstore.replication.cursor import Address
-from fasterstore.storage.disk import BAD_MEDIUM, Disk
+from fasterstore.replication.record_runs import RecordRuns
+from fasterstore.storage.disk import Disk
 from fasterstore.storage.open_segments import OpenSegments
-from fasterstore.storage.record import record_bytes
-from fasterstore.storage.sealed_record import plaintext_of
 
 PARTS_A_LOOK = 1000
+FILE_UUIDS_MAX = 10_000
 
 
 class StateReader:
@@ -37,10 +41,10 @@ class StateReader:
 
     def __init__(self, view: IndexView, disk: Disk, segments: OpenSegments, keyring: Keyring, with_bytes: bool = True) -> None:
         self._view = view
-        self._disk = disk
         self._segments = segments
-        self._keyring = keyring
         self._with_bytes = with_bytes
+        self._file_uuids: dict[SegmentId, bytes] = {}
+        self._runs = RecordRuns(disk, segments, keyring, self._file_uuid)
 
     def change_at(self, address: Address) -> Change | None:
         """What stands there now; None if nothing is known of it."""
@@ -57,6 +61,35 @@ class StateReader:
             row = state.tombstone
             return Tombstone(row.bucket, row.key, row.stamp, row.origin, row.deleted_ms)
         return None
+
+    def change_of_put(self, entry: ObjectPut, bodies: Mapping[BlobLocation, bytes]) -> ObjectState | None:
+        """The object as a short PUT has left it, with its bytes out of `bodies`; None if it takes a look at the index to tell."""
+        if entry.source is BlobSource.EMPTY:
+            content: Content = EMPTY
+        elif entry.location is not None and entry.location in bodies:
+            piece = Piece(entry.blob_id, entry.blob, 0, entry.size_bytes, entry.location.plaintext_bytes)
+            content = BlobContent(piece, bodies[entry.location])
+        else:
+            return None
+        return ObjectState(
+            entry.bucket, entry.key, entry.stamp, entry.origin, entry.size_bytes, entry.etag, entry.modified_ms, entry.system, entry.user,
+            entry.checksums, entry.tags, entry.acl, content,
+        )  # fmt: skip
+
+    def bodies(self, places: Sequence[BlobLocation]) -> dict[BlobLocation, bytes]:
+        """The bytes of short records that lie there; without those that have moved or cannot be read."""
+        return self._runs.read([place for place in places if place.plaintext_bytes <= INLINE_MAX_BYTES])
+
+    def _file_uuid(self, segment_id: SegmentId) -> bytes | None:
+        # Ids are never used again, so what was looked up once stays true.
+        if segment_id not in self._file_uuids:
+            row = self._view.segment(segment_id)
+            if row is None:
+                return None
+            if len(self._file_uuids) >= FILE_UUIDS_MAX:
+                self._file_uuids.clear()
+            self._file_uuids[segment_id] = row.file_uuid
+        return self._file_uuids[segment_id]
 
     def forget_unlinked(self) -> None:
         """Hold no segment file open that has no name any more."""
@@ -87,18 +120,7 @@ class StateReader:
         return placed
 
     def _inline(self, placed: PlacedBlob) -> bytes | None:
-        place = placed.blob.location
-        if not self._with_bytes or place.plaintext_bytes > INLINE_MAX_BYTES:
-            return None
-        try:
-            segment = self._segments.reader(place.segment_id, placed.file_uuid)
-            return bytes(plaintext_of(self._disk.pread(segment.fd, record_bytes(place.stored_bytes), place.offset), place, self._keyring))
-        except (DamagedRecord, FileNotFoundError):
-            return None
-        except OSError as error:
-            if error.errno in BAD_MEDIUM:
-                return None
-            raise
+        return self.bodies([placed.blob.location]).get(placed.blob.location) if self._with_bytes else None
 
     def _manifest(self, number: int) -> ManifestContent:
         manifest, part_map = self._view.uploads.manifest(number), self._view.uploads.part_map(number)

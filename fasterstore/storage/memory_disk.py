@@ -174,6 +174,7 @@ class MemoryDisk:
         return len(self._inodes[self._handle(fd)])
 
     def link_count(self, fd: int) -> int:
+        self._fault("link_count")
         return list(self._files.values()).count(self._handle(fd))
 
     def truncate(self, fd: int, length: int) -> None:

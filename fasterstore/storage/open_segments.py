@@ -71,11 +71,17 @@ class OpenSegments:
             (files, segment_id)
             for files in (self._readers, self._writers)
             for segment_id, opened in files.items()
-            if not self._disk.link_count(opened.fd)
+            if self._has_no_name(opened)
         ]
         for files, segment_id in gone:
             del files[segment_id]
         return len(gone)
+
+    def _has_no_name(self, opened: OpenSegment) -> bool:
+        try:
+            return not self._disk.link_count(opened.fd)
+        except OSError:  # a volume that fails: kept until it can say
+            return False
 
     def _get(self, files: OrderedDict[SegmentId, OpenSegment], segment_id: SegmentId, file_uuid: bytes, read_only: bool) -> OpenSegment:
         found = files.get(segment_id)

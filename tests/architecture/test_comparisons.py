@@ -28,7 +28,6 @@ NOT_SECRET = {
     ("web/hidden_parts.py", "token"): "names a manifest of a peer's log; no request can reach such an upload by it",
     ("web/multipart.py", "token"): "part of an upload's name, of use only to whoever may sign for the bucket",
     ("fasterstore/s3/sigv4.py", "authorization"): "which parts does a malformed header lack?",
-    ("web/hidden_parts.py", "token"): "names a peer's manifest: no call of S3 reaches such an upload, whatever it is called",
     ("web/object_headers.py", "expected"): "x-amz-expected-bucket-owner, an account number",
     ("web/object_copy.py", "expected"): "the same of the source",
 }

@@ -101,11 +101,12 @@ def _elements(root: Element, name: str) -> list[dict[str, str]]:
 
 
 def _object(client: Client, bucket: str, key: str) -> tuple[int, str, dict[str, str]]:
-    """Status, MD5 of the bytes, headers."""
+    """Status, MD5 of the bytes (of an error nothing), headers."""
     answer = client.request("GET", bucket, key)
+    body = answer.content if answer.status_code == requests.codes.ok else b""
     headers = {name.lower(): value for name, value in answer.headers.items()}
     kept = {name: value for name, value in headers.items() if name not in _OF_THE_ANSWER}
-    return answer.status_code, hashlib.md5(answer.content).hexdigest(), kept
+    return answer.status_code, hashlib.md5(body).hexdigest(), kept
 
 
 def _document(client: Client, bucket: str, key: str, name: str) -> tuple[int, str]:

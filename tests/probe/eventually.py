@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import gevent
 
-WAIT_SECS = 10.0
+WAIT_SECS = 30.0
 
 
 def eventually(holds: Callable[[], object], complaint: str, timeout_secs: float = WAIT_SECS) -> None:

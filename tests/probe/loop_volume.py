@@ -22,7 +22,10 @@ NO_LOG_FLUSH = 2
 IMAGE_BYTES = 4 << 30
 """Sparse: it takes what is written."""
 MAKE = {"ext4": ["mkfs.ext4", "-q", "-F"], "xfs": ["mkfs.xfs", "-q", "-f"]}
+MOUNT = {"ext4": "loop", "xfs": "loop,nouuid"}
+"""XFS mounts none of which it has another with the same UUID: a copy of an image that somebody still has mounted."""
 UNMOUNT_SECS = 10.0
+RELEASE_SECS = 1.0
 
 
 class LoopVolume:
@@ -31,6 +34,7 @@ class LoopVolume:
     def __init__(self, folder: Path, kind: str, size_bytes: int = IMAGE_BYTES, options: Sequence[str] = ()) -> None:
         """Make and mount it. `options`: more of the program that makes it. Raises OSError with what the failing program said."""
         self.path = folder / "mnt"
+        self._options = MOUNT[kind]
         self._image = folder / f"{kind}.img"
         self.path.mkdir()
         with open(self._image, "wb") as image:
@@ -39,7 +43,7 @@ class LoopVolume:
         self._mount()
 
     def _mount(self) -> None:
-        _run("mount", "-o", "loop", str(self._image), str(self.path))
+        _run("mount", "-o", self._options, str(self._image), str(self.path))
 
     def cut(self) -> None:
         """The power goes. Raises OSError if the file system refuses."""
@@ -52,7 +56,23 @@ class LoopVolume:
     def remount(self) -> None:
         """The power is back: what is there now is what had reached the disk. Every process must have closed its files."""
         self.close()
+        if self._is_held():
+            # Whatever has a mount namespace of its own, made meanwhile, has this mount in it, too: the file system that was shut down lives
+            # on there, and every mount of the same image would be given that one. A cut loses nothing that is in the image's file.
+            copy = self._image.with_name(f"again-{self._image.name}")
+            _run("cp", "--sparse=always", str(self._image), str(copy))
+            self._image.unlink()
+            self._image = copy
         self._mount()
+
+    def _is_held(self) -> bool:
+        """Whether the image still has its loop device, which goes with the last mount of it."""
+        deadline = time.monotonic() + RELEASE_SECS
+        while _run("losetup", "--associated", str(self._image)):
+            if time.monotonic() > deadline:
+                return True
+            time.sleep(0.02)
+        return False
 
     def close(self) -> None:
         """Unmount. A process that was just killed may need a moment to let go."""
@@ -118,10 +138,11 @@ def _unmount(path: Path) -> None:
         time.sleep(0.05)
 
 
-def _run(*command: str) -> None:
+def _run(*command: str) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     except FileNotFoundError as error:
         raise OSError(f"{command[0]} is not installed") from error
     if done.returncode:
         raise OSError(f"{' '.join(command)}: {done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout

@@ -41,15 +41,19 @@ class TwoNodes:
         workers: int = 1,
         peers: bool = True,
     ) -> None:
-        """`clock_library` of `stepped_clock`: without it the clocks cannot be set. `peers`: they know each other."""
+        """`clock_library` of `stepped_clock`: without it the clocks cannot be set. `peers`: they know each other.
+
+        `settings` of both; with FS_TLS_CERT_PATH among them they call each other by https.
+        """
         self.network = network
         self.clocks = {side: SteppedClock(clock_library, folder / f"clock-{side}") for side in SIDES} if clock_library else {}
         places = {side: network.place(side) for side in SIDES}
         self.nodes: dict[str, RunningNode] = {}
         for side, place in places.items():
-            own = {"FS_BIND_ADDR": place.bind_addr, "FS_ADVERTISE_ADDR": place.advertise_addr}
+            scheme = "https" if settings and "FS_TLS_CERT_PATH" in settings else "http"
+            own = {"FS_BIND_ADDR": place.bind_addr, "FS_ADVERTISE_ADDR": place.advertise_addr.replace("http", scheme, 1)}
             if peers:
-                own["FS_REPLICATION_PEERS"] = places[other(side)].advertise_addr
+                own["FS_REPLICATION_PEERS"] = places[other(side)].advertise_addr.replace("http", scheme, 1)
             clock = self.clocks[side].environment if clock_library else {}
             self.nodes[side] = RunningNode(
                 folder / side, {**SETTINGS, **own, **clock, **(settings or {})}, workers=workers, launcher=place.launcher
@@ -78,8 +82,8 @@ class TwoNodes:
     def client(self, side: str, timeout_secs: float = 10.0) -> Client:
         """A client of one node, whose clock is the node's: signatures have a date. The caller closes it."""
         access_key, secret_key, region = self.nodes[side].credentials
-        options: dict[str, Any] = {"region": region, "timeout_secs": timeout_secs, "clock": lambda: self.now(side)}
-        return Client(self.nodes[side].endpoint, access_key, secret_key, **options)
+        options: dict[str, Any] = {"region": region, "timeout_secs": timeout_secs, "ca_cert": self.nodes[side].cert_path}
+        return Client(self.nodes[side].endpoint, access_key, secret_key, clock=lambda: self.now(side), **options)
 
     # ---- what befalls them ----
 

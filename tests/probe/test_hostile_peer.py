@@ -37,7 +37,7 @@ def peer() -> Iterator[HostilePeer]:
 @pytest.fixture(scope="module")
 def node(peer: HostilePeer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
     settings = {"FS_INTERNAL_TOKEN": TOKEN, "FS_REPLICATION_PEERS": peer.address, "FS_REQUEST_TIMEOUT_SECS": str(TIMEOUT_SECS)}
-    with RunningNode(tmp_path_factory.mktemp("hostile") / "data", settings) as made:
+    with RunningNode(tmp_path_factory.mktemp("hostile") / "data", settings, workers=2) as made:
         with made.client() as client:
             client.create_bucket(BUCKET)
             client.put(BUCKET, KEY, BODY)
@@ -86,6 +86,11 @@ def test_a_call_that_does_not_hold_changes_nothing_and_is_logged_once_a_minute(
     logged = _warnings(node, since)
     assert all(times <= 1 for times in logged.values()), logged
     assert TOKEN not in node.log()
+
+
+def test_each_kind_of_refusal_was_logged_by_its_name(node: RunningNode) -> None:
+    log = node.log()
+    assert all(f" {kind}: " in log for kind in ("wrong-token", "foreign-source", "wrong-hash", "clock-skew")), log[-4000:]
 
 
 def test_the_same_call_by_a_peer_that_is_one_is_heard(node: RunningNode, peer: HostilePeer) -> None:

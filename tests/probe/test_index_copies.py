@@ -69,7 +69,7 @@ def copies(node: RunningNode) -> list[str]:
 
 
 def wait_for_copies(node: RunningNode) -> None:
-    eventually(lambda: len(copies(node)) == 2, "two copies of the index", timeout_secs=30)
+    eventually(lambda: len(copies(node)) == 2, "two copies of the index", timeout_secs=120)
 
 
 def test_a_deleted_index_is_rebuilt_with_every_object(node: RunningNode) -> None:

@@ -24,7 +24,7 @@ WAL = "journal/0000000000000001.wal"
 WRITERS = 4
 WORKER_NEWS_SECS = 1.0
 FAULT_SECS = 15.0
-END_SECS = 5.0
+END_SECS = 15.0
 
 _AT_LENGTH = pytest.mark.faults
 FAULTS = [

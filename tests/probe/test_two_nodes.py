@@ -41,6 +41,8 @@ def _check(folder: Path, rounds: int, seed: str, *options: str, least_a_round: i
     assert len(ran) == rounds
     befell = {name for line in ran for name, _ in line["faults"]}
     assert befell >= {name for name, fault in FAULTS.items() if not (fault.sets_clock and found["no_clock"])} or rounds < CI_ROUNDS
+    cut = [line for line in ran if len(line["faults"]) == 1 and line["lacking"]]
+    assert all(entries > 0 for line in cut for entries in line["lacking"].values()), f"a cut that cuts nothing: {cut}"
     assert found["acknowledged"] > least_a_round * rounds, "too little load to show anything"
     assert found["contended"] > rounds and found["superseded"] > rounds / 2, "too few keys that both sides wrote"
     assert found["stamped"] > least_a_round / 4 * rounds, "too few stamps looked up"
@@ -52,13 +54,13 @@ def test_two_nodes_agree_after_every_fault_and_lose_nothing_acknowledged(tmp_pat
     _check(tmp_path, CI_ROUNDS, "ci")
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 @pytest.mark.timeout(300)
 def test_so_they_do_where_namespaces_are_refused(tmp_path: Path) -> None:
     _check(tmp_path, 4, "loopback", "--loopback")
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 @pytest.mark.timeout(300)
 def test_so_they_do_when_each_write_waits_for_the_peer(tmp_path: Path) -> None:
     _check(tmp_path, 6, "ack", "--ack", "one", least_a_round=8)

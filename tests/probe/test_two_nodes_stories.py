@@ -3,15 +3,20 @@ conditions are judged at home. On loopback, through relays that can be cut."""
 
 import hashlib
 import json
+import secrets
 import shutil
 import time
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import gevent
 import pytest
+import requests
 
+from tests import customer_keys
+from tests.certificates import make_certificate
 from tests.probe.both_sides import contents, wait_identical
 from tests.probe.command import run_command
 from tests.probe.eventually import eventually
@@ -26,6 +31,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 BUCKET = "stories"
 AGREE_SECS = 30.0
 TIMEOUT_SECS = 3
+SEALED = bytes(range(255, -1, -1)) * 500
+"""Of an object under a customer's key."""
 LOG_FILE_BYTES = 32 << 20
 """The journal begins another file after so many; older ones can go then."""
 
@@ -51,7 +58,7 @@ def cut(pair: TwoNodes) -> None:
 
 
 def fill(client: Client) -> dict[str, bytes]:
-    """Objects of every kind: key to bytes."""
+    """Objects of every kind, put where their bucket's home is: key to bytes."""
     bodies = {"small": b"small", "empty": b"", "large": bytes(range(256)) * 4000, "folder/deep/key": b"k" * 70_000}
     for key, body in bodies.items():
         client.put(BUCKET, key, body, {"x-amz-meta-mark": key.replace("/", "-"), "content-type": "text/plain"})
@@ -62,8 +69,12 @@ def fill(client: Client) -> dict[str, bytes]:
     for number, part in enumerate(parts, 1):
         upload.put(number, part)
     upload.complete((1, 2, 3))
+    client.put(BUCKET, "appended to", b"one")
+    client.put(BUCKET, "appended to", b"two", {"x-amz-write-offset-bytes": "3"})
+    client.request("PUT", BUCKET, "folder/deep/key", (("acl", ""),), {"x-amz-acl": "public-read"})
+    client.put(BUCKET, "sealed", SEALED, customer_keys.bring(customer_keys.A))
     change(client, BUCKET, "cors", "filled")
-    return {**bodies, "in parts": b"".join(parts)}
+    return {**bodies, "in parts": b"".join(parts), "appended to": b"onetwo"}
 
 
 def test_what_one_node_takes_the_other_has_and_either_way(tmp_path: Path) -> None:
@@ -73,6 +84,8 @@ def test_what_one_node_takes_the_other_has_and_either_way(tmp_path: Path) -> Non
         for key, body in bodies.items():
             assert b.get(BUCKET, key).content == body
             assert b.head(BUCKET, key).headers["ETag"] == a.head(BUCKET, key).headers["ETag"]
+        assert b.get(BUCKET, "sealed", customer_keys.bring(customer_keys.A)).content == SEALED
+        assert b.request("GET", BUCKET, "sealed", (), customer_keys.bring(customer_keys.B)).status_code == 403
         b.delete(BUCKET, "large")
         b.put(BUCKET, "small", b"from the other side")
         change(b, BUCKET, "cors", None)
@@ -81,6 +94,24 @@ def test_what_one_node_takes_the_other_has_and_either_way(tmp_path: Path) -> Non
         assert a.request("GET", BUCKET, "large").status_code == 404 and read_setting(a, BUCKET, "cors") is None
         for client, key, wanted in ((a, "small", "REPLICA"), (b, "small", "COMPLETED"), (b, "in parts", "REPLICA")):
             eventually(lambda: client.head(BUCKET, key).headers["x-amz-replication-status"] == wanted, f"{key} is not {wanted}")  # noqa: B023
+
+
+def test_encrypted_nodes_with_keys_of_their_own_hold_the_same_over_tls(tmp_path: Path) -> None:
+    pair = make_certificate(tmp_path / "tls")
+    tls = {"FS_TLS_CERT_PATH": pair.cert, "FS_TLS_KEY_PATH": pair.key, "FS_CA_CERT": pair.cert}
+    nodes = TwoNodes(tmp_path, Loopback(), settings=tls)
+    for side in SIDES:
+        nodes.nodes[side].settings["FS_ENCRYPTION_KEY_BASE64"] = b64encode(secrets.token_bytes(32)).decode()
+    with nodes, nodes.client("a") as a, nodes.client("b") as b:
+        a.create_bucket(BUCKET)
+        bodies = fill(a)
+        agree(a, b)
+        for key, body in bodies.items():
+            assert b.get(BUCKET, key).content == body
+        assert b.get(BUCKET, "sealed", customer_keys.bring(customer_keys.A)).content == SEALED
+        for side in SIDES:
+            segments = b"".join(path.read_bytes() for path in (nodes.nodes[side].data_dir / "segments").iterdir())
+            assert bodies["large"][:4096] not in segments and b"k" * 4096 not in segments
 
 
 def test_an_empty_node_in_the_place_of_a_lost_one_is_filled(tmp_path: Path) -> None:
@@ -99,6 +130,60 @@ def test_an_empty_node_in_the_place_of_a_lost_one_is_filled(tmp_path: Path) -> N
         b.delete(BUCKET, "small")
         agree(a, b)
         assert a.get(BUCKET, "after").content == b"after" and a.request("GET", BUCKET, "small").status_code == 404
+
+
+def test_a_resync_goes_on_after_either_side_was_killed_in_the_middle_of_it(tmp_path: Path) -> None:
+    with two_nodes(tmp_path) as (pair, a, b):
+        pair.kill("b")
+        shutil.rmtree(pair.nodes["b"].data_dir)
+        bodies = {f"{number:03d}": secrets.token_bytes(300_000) for number in range(150)}
+        for key, body in bodies.items():
+            a.put(BUCKET, key, body)
+        pair.start("b")
+        for side, objects in (("b", 20), ("a", 60)):
+            eventually(lambda: pair.nodes["b"].usage(BUCKET)[0] >= objects, "nothing comes", 30)  # noqa: B023
+            pair.kill(side)
+            pair.start(side)
+        agree(a, b)
+        for key, body in bodies.items():
+            assert b.get(BUCKET, key).content == body
+
+
+def test_bytes_that_go_bad_on_one_disk_come_back_from_the_other_node(tmp_path: Path) -> None:
+    with two_nodes(tmp_path, FS_CACHE_CAPACITY_MB="0") as (pair, a, b):
+        bodies = {"small": secrets.token_bytes(5000), "large": secrets.token_bytes(700_000)}
+        for key, body in bodies.items():
+            a.put(BUCKET, key, body)
+        agree(a, b)
+        pair.stop("b")
+        for body in bodies.values():
+            assert _flipped(pair.nodes["b"].data_dir / "segments", body), "the record is not where it is looked for"
+        pair.start("b")
+        for key, body in bodies.items():
+
+            def whole() -> bool:
+                try:
+                    answer = b.request("GET", BUCKET, key)  # noqa: B023
+                except requests.RequestException:
+                    return False  # cut off before a bad byte
+                assert answer.status_code >= 500 or answer.content == body, "wrong bytes"  # noqa: B023
+                return answer.status_code == 200
+
+            eventually(whole, f"{key} does not come back", 90)
+        code, said = run_command(pair.nodes["b"], "check", "--full", "--data-dir", str(pair.nodes["b"].data_dir))
+        assert code == 0, said
+
+
+def _flipped(segments: Path, body: bytes) -> bool:
+    """Whether a byte in the middle of that body was changed in the segment that holds it."""
+    for path in segments.iterdir():
+        place = path.read_bytes().find(body)
+        if place >= 0:
+            with open(path, "r+b") as file:
+                file.seek(place + len(body) // 2)
+                file.write(bytes([body[len(body) // 2] ^ 1]))
+            return True
+    return False
 
 
 def test_a_peer_that_was_away_for_longer_than_the_log_is_kept_gets_everything_again(tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ AFTER_SECS = 0.3
 HOUR_SECS = 3600.0
 ROUND_MAX_SECS = 60.0
 SHOWN_DIFFERENCES = 5
+LAG = "fasterstore_replication_lag_entries"
 
 
 class Fault(NamedTuple):
@@ -46,6 +47,7 @@ class Fault(NamedTuple):
     begin: Callable[[TwoNodes, str], Any]
     end: Callable[[TwoNodes, str], Any]
     sets_clock: bool = False
+    cuts: bool = False
 
 
 def _cut(pair: TwoNodes, side: str, *, connects_only: bool = False) -> None:
@@ -62,9 +64,9 @@ def _heal(pair: TwoNodes, _side: str) -> None:
 
 
 FAULTS = {
-    "partition": Fault(_cut_both, _heal),
-    "one-way partition": Fault(_cut, _heal),
-    "one-way connects": Fault(lambda pair, side: _cut(pair, side, connects_only=True), _heal),
+    "partition": Fault(_cut_both, _heal, cuts=True),
+    "one-way partition": Fault(_cut, _heal, cuts=True),
+    "one-way connects": Fault(lambda pair, side: _cut(pair, side, connects_only=True), _heal, cuts=True),
     "pause": Fault(TwoNodes.pause, TwoNodes.resume),
     "kill -9": Fault(TwoNodes.kill, TwoNodes.start),
     "kill -9 of storage": Fault(TwoNodes.kill_storage, lambda pair, side: pair.nodes[side].wait_ready()),
@@ -108,6 +110,7 @@ class Rounds:
         for name, side in faults:
             FAULTS[name].begin(self._pair, side)
         gevent.sleep(dice.uniform(*HOLD_SECS))
+        lacking = {side: self._pair.nodes[side].metric(LAG) for name, side in faults if FAULTS[name].cuts}
         for name, side in reversed(faults):
             FAULTS[name].end(self._pair, side)
         healed_at = time.monotonic()
@@ -115,7 +118,7 @@ class Rounds:
         writers.stop()
         agreed_secs = self._agree(f"round {number} ({faults})", healed_at)
         return {
-            "round": number, "faults": faults, "agreed_secs": round(agreed_secs, 2),
+            "round": number, "faults": faults, "lacking": lacking, "agreed_secs": round(agreed_secs, 2),
             "acknowledged": self.histories.counts.acknowledged, "violations": self.histories.violations[before:],
         }  # fmt: skip
 

@@ -10,8 +10,11 @@ import pytest
 from fasterstore.s3.signer import Credentials
 from scripts.measure import open_loop, replication, resync
 from scripts.measure.closed_loop import Objects, RequestFailed
-from scripts.measure.node_pair import client_of
+from scripts.measure.node_pair import client_of, make_pair
 from scripts.measure.servers import Node
+
+RESYNC_SHARE = 0.25
+"""Of the rate at which 16 clients put the same objects: one round trip for each would be far below."""
 
 
 @pytest.fixture(scope="module")
@@ -88,3 +91,23 @@ def test_the_counters_of_a_bucket_that_is_not_there_are_zero(node: Node, tmp_pat
     assert resync.bytes_of(node) == (0, 0)
     open_loop.run(node.port, _credentials(node), Objects(100, resync.BUCKET).puts(range(3)), 1000)
     assert resync.bytes_of(node) == (3, 300)
+
+
+@pytest.mark.slow
+def test_the_lag_of_two_nodes_is_measured_on_puts_at_the_rate_asked_for(tmp_path: Path) -> None:
+    found = replication.lag_of_new_nodes(tmp_path, {"FS_WORKERS": "1"}, 200, 5)
+    print(f"\n{found}")
+    assert found["samples"] == 1000 // (200 // replication.SAMPLES_PER_SEC)
+    assert 0 < found["lag_p50_ms"] <= found["lag_p99_ms"] <= found["lag_max_ms"] < 1000 * replication.VISIBLE_WITHIN_SECS
+    assert 0 < found["puts_per_sec"] <= 205 and found["sender_mib"] > 20 and found["receiver_mib"] > 20
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_resync_of_200_mb_is_limited_by_what_puts_are_limited_by_and_not_by_round_trips(tmp_path: Path) -> None:
+    settings = {"FS_WORKERS": "2", "FS_CACHE_CAPACITY_MB": "0"}
+    found = resync.measure_resync(make_pair(tmp_path, settings), 200_000_000)
+    print(f"\n{found}")
+    assert found["mb"] >= 195 and found["objects"] > 5000
+    assert found["mb_per_sec"] > RESYNC_SHARE * found["put_mb_per_sec"]
+    assert max(found["sender_mib"], found["receiver_mib"]) < 400, "memory that grows with what is sent"

@@ -427,7 +427,7 @@ def test_a_new_epoch_seals_what_was_open_and_leases_fresh_ids(lab, make_lab):
 
 
 def test_every_counter_survives_a_restart_without_a_checkpoint(lab, make_lab):
-    fill(lab, batches=5)
+    fill(lab, batches=10)
     state = lab.index.state
     assert min(state) > 0
     lab.close()

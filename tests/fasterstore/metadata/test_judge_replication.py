@@ -278,6 +278,7 @@ def test_a_hidden_upload_becomes_the_object_with_the_peers_etag(lab):
     lab.now(lambda: lab.part(upload, 2, b"left out", replica=replica(lab, origin_blob=0)))
     assert refused(lab, adopt(lab, upload, [(1, 3), (3, 5)], version=upload)) is UploadChanged
     assert refused(lab, adopt(lab, upload, [(1, 3), (3, 5)], origin_manifest=5)) is UploadChanged
+    assert refused(lab, adopt(lab, upload, [(1, 3), (3, 5), (4, 1), (5, 1)])) is UploadChanged  # parts that are not there
     lab.now(adopt(lab, upload, [(1, 3), (3, 5)]))
     row = lab.object(b"k")
     assert (row.etag, row.origin, row.manifest, lab.read(b"k")) == ("f" * 32 + "-2", PEER, upload, b"onethree")

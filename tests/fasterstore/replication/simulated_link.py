@@ -87,7 +87,7 @@ class Link:
         def save():
             if self.node.life == life:
                 self._save_due = False
-                self.kept[self.peer.name] = self.machine.cursor(self.node.now_ms())
+                self.kept[self.peer.name] = self.machine.cursor(self.node.now_ms(), self._now())
 
         self.world.after(SAVE_EVERY_MS, save)
 

@@ -1,4 +1,4 @@
-"""A node of a simulation: a store, a clock that may be wrong, a link to each peer, and what it answers peers. It crashes and starts again."""
+"""A node of a simulation: a store, a clock that may be wrong, a link to each peer, what it answers peers. It crashes and starts again."""
 
 from fasterstore.replication.anti_entropy import PAGE_STATES, Comparison, Exchange, OwnDigests, Page, PeerDigests
 from fasterstore.replication.change import BatchAnswer, BucketState, ObjectState, Tombstone
@@ -117,7 +117,8 @@ class Node:
         def finish():
             head = self.store.head_lsn
             outcomes = self.store.apply(origin_log, changes, pulled, self.now_ms())
-            self.world.note(self.name, "joins from", source, [(change[:4], outcome.name or outcome.kind.name) for change, outcome in zip(changes, outcomes, strict=True)])
+            told = [(change[:4], outcome.name or outcome.kind.name) for change, outcome in zip(changes, outcomes, strict=True)]
+            self.world.note(self.name, "joins from", source, told)
             if self.store.head_lsn != head:
                 self._told_links()
             done(outcomes)
@@ -134,9 +135,8 @@ class Node:
             return
         sender = next(peer for peer in self.peers if peer.name == source)
         for number in wanted:
-            self.world.call(
-                self, sender, ("blob", origin_log, number), lambda body, number=number: came(number, body), lambda number=number: came(number, None)
-            )
+            took, lost = (lambda body, number=number: came(number, body)), (lambda number=number: came(number, None))
+            self.world.call(self, sender, ("blob", origin_log, number), took, lost)
 
     # ---- anti-entropy
 

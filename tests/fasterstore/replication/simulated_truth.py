@@ -13,7 +13,8 @@ class Effect:
     """What one acknowledged (`certain`) or unanswered request made of one address; `lsn` of the log `log_uuid` is where it is logged."""
 
     def __init__(self, node, store, state, body, certain):
-        self.node, self.lsn, self.log_uuid, self.state, self.body, self.certain = node, store.head_lsn, store.log_uuid, state, body, certain
+        self.node, self.lsn, self.log_uuid = node, store.head_lsn, store.log_uuid
+        self.state, self.body, self.certain = state, body, certain
 
 
 class Truth:
@@ -47,7 +48,8 @@ class Truth:
                     continue  # restored meanwhile, and not met since
                 for address, effects in self.effects.items():
                     for effect in effects:
-                        if effect.node != node.name or effect.log_uuid != node.store.log_uuid or _forgotten(address, effect, (node, link.peer)):
+                        of_this_log = (effect.node, effect.log_uuid) == (node.name, node.store.log_uuid)
+                        if not of_this_log or _forgotten(address, effect, (node, link.peer)):
                             continue
                         own = effect.state.stamp if address.key is not None else 1 << 63
                         acked = link.machine.has(effect.lsn) or own <= link.machine.acked_stamp

@@ -9,8 +9,13 @@ import itertools
 import random
 
 CALL_TIMEOUT_MS = 2_000
+CALLS_MAX = 1_500
 REPLAY_MAX_MS = 20_000
 """A call that comes a second time comes within so much: long enough to meet another life of either node."""
+
+
+class Endless(Exception):
+    """The nodes talk and talk: many times as many calls as any run takes that ends."""
 
 
 class World:
@@ -47,6 +52,8 @@ class World:
     def call(self, source, target, question, on_answer, on_silence):
         """Ask `target.answer(question, reply)`. Exactly one of `on_answer(answer)` and `on_silence()` runs, if `source` lives on."""
         self.calls += 1
+        if self.calls > CALLS_MAX:
+            raise Endless
         life = source.life
         waiting = [True]
 

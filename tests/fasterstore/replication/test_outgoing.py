@@ -12,6 +12,7 @@ from actors.replication_messages import ApplyChanges, SetPeers
 from fasterstore.keyring import Keyring
 from fasterstore.metadata.upload_schema import pack_map
 from fasterstore.model import CompleteIntent, DeleteIntent, PutIntent, RenameIntent, Replica, UploadIntent
+from fasterstore.replication import shipment
 from fasterstore.replication.change import BATCH_MAX_BYTES, BATCH_MAX_CHANGES, BucketState, ObjectState, Tombstone
 from fasterstore.replication.change_reading import decode_batch
 from fasterstore.replication.cursor import START, Address, Position
@@ -112,6 +113,17 @@ def test_no_batch_is_larger_than_it_may_be_and_nothing_is_left_out(node, readers
         assert len(shipments) > 3
 
 
+def test_what_is_acknowledged_was_told_also_where_a_later_entry_that_does_not_fit_tells_of_it_again(node, readers, monkeypatch):
+    first = head(readers) + 1
+    for key in (b"k", b"l", b"m", b"n", b"k"):
+        node.put(key, b"body of " + key)
+    for at_most in (1, 2, 3):
+        monkeypatch.setattr(shipment, "BATCH_MAX_CHANGES", at_most)
+        sent = read_log(readers, first)
+        assert [change.key for change in changes_of(sent[0])] == [b"k", b"l", b"m"][:at_most]
+        assert sent[0].reached < head(readers)
+
+
 def test_a_peers_own_changes_are_not_sent_back_to_it_but_to_others_and_by_a_scan(node, readers):
     first = head(readers) + 1
     replicated(node, b"theirs", b"body")
@@ -145,6 +157,23 @@ def test_a_scan_goes_through_everything_in_order_from_any_place_to_any_other(nod
         after, upto = sorted(chance.sample([START, *places, Position("b", b"0"), Position("bb", b"x"), Position("zz", b"")], 2))
         found = sorted(place_of(change) for shipment in scan(readers, after, upto) for change in changes_of(shipment))
         assert found == [place for place in places if after < place <= upto], (after, upto)
+
+
+def test_a_delete_is_told_from_the_log_also_where_it_has_left_no_tombstone(node, readers):
+    node.journal.ask(SetPeers([]))  # without peers none is written
+    node.put(b"gone", b"body")
+    node.put(b"old", b"body")
+    node.put(b"back", b"body")
+    for key in (b"gone", b"back"):
+        node.journal.ask(m.DeleteObject("b", DeleteIntent(key)))
+    node.put(b"back", b"again")
+    node.journal.ask(m.RenameObject(RenameIntent("b", b"old", b"new")))
+    view = readers.own._view
+    assert view.replication.key_state("b", b"gone").tombstone is None
+    found = {place_of(change).key: change for shipment in read_log(readers) for change in changes_of(shipment)}
+    assert type(found[b"gone"]) is type(found[b"old"]) is Tombstone
+    assert found[b"gone"].stamp < found[b"old"].stamp == view.replication.key_state("b", b"new").object.stamp
+    assert found[b"back"].content.inline == b"again"
 
 
 def test_owed_keys_are_read_as_they_are_now(node, readers):
@@ -208,3 +237,45 @@ def test_what_is_held_of_a_range_is_counted_and_paged_the_same_way(node, readers
     assert isinstance(page.states[0], Tombstone)
     assert all(state.content.inline is None for state in page.states[1:])
     assert [state.name for state in readers.own.page(KeyRange(Scope.BUCKETS, FIRST_PLACE, None)).states] == ["b"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_the_order_and_the_pieces_the_last_word_on_every_key_is_told(node, readers, seed):
+    chance = random.Random(seed)
+    keys = [b"%02d" % number for number in range(25)]
+    for _ in range(25):
+        asks = []
+        for _ in range(chance.randint(1, 40)):
+            node.now_ms += chance.randrange(3)
+            key = chance.choice(keys)
+            what = chance.random()
+            if what < 0.6:
+                asks.append((node.writer, node.small(key, os.urandom(chance.choice([0, 10, 3000, 60_000])))))
+            elif what < 0.8:
+                asks.append((node.journal, m.DeleteObject("b", DeleteIntent(key))))
+            elif what < 0.9:
+                asks.append((node.journal, m.AmendObject("b", key, {"n": str(chance.random())}, None)))
+            else:
+                asks.append((node.journal, m.RenameObject(RenameIntent("b", key, chance.choice(keys)))))
+        for reply in [ref.ask(message, block=False) for ref, message in asks]:
+            reply.get(timeout=10)
+    told = {}
+    first = 1
+    while first <= head(readers):
+        shipment = readers.outgoing.read(LogRange(1, first, min(head(readers), first + chance.randrange(200))), PEER)
+        places = [place_of(change) for change in changes_of(shipment)]
+        assert len(places) == len(set(places))
+        told |= {place_of(change): change for change in changes_of(shipment) if not isinstance(change, BucketState)}
+        first = shipment.reached + 1
+    view = readers.own._view
+    for key in keys:
+        state = view.replication.key_state("b", key)
+        expected = state.object or state.tombstone
+        change = told.get(Position("b", key))
+        assert (change is None) == (expected is None)
+        if change is not None:
+            assert (change.stamp, change.origin) == (expected.stamp, expected.origin)
+            assert isinstance(change, ObjectState) == (state.object is not None)
+        if isinstance(change, ObjectState) and change.size_bytes:
+            blob = view.uploads.blob(state.object.blob).blob
+            assert blake3(change.content.inline, key=node.datadir.blob_key).digest() == blob.blob_id == change.content.piece.blob_id

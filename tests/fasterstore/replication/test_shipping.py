@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from fasterstore.replication import flights, shipping
+from fasterstore.replication import flights, owed, shipping
 from fasterstore.replication.board import PeerState
 from fasterstore.replication.cursor import START, Address, Position
 from fasterstore.replication.shipping import Shipping
@@ -154,7 +154,7 @@ def test_a_refused_change_is_owed_and_the_cursor_goes_on():
     bad = Address("b", b"bad")
     ack(peer, work, refused=[bad], why="BytesMissing")
     assert (peer.acked_lsn, peer.owed) == (12, (bad,))
-    assert peer.cursor(5).owed == (bad,)
+    assert peer.cursor(5, 1.0).owed == (bad,)
     assert peer.acked_stamp == stamp_of(10), "an object that is owed must not pass for replicated"
     assert not peer.has(12)
     work = one_work(grow(peer, 13))
@@ -180,12 +180,12 @@ def test_a_peer_that_refuses_everything_is_not_owed_it_all():
 
 def test_what_is_owed_is_bounded():
     peer, now = level(10), 0.0
-    for lsn in range(11, 11 + shipping.OWED_MAX):
+    for lsn in range(11, 11 + owed.OWED_MAX):
         work = one_work(grow(peer, lsn, now))
         peer.was_read(work.number, lsn, 50, 1, now)
         ack(peer, work, now, refused=[Address("b", b"%d" % lsn)], why="BytesMissing")
     assert peer.owed_room == 0
-    head = 11 + shipping.OWED_MAX
+    head = 11 + owed.OWED_MAX
     work = one_work(grow(peer, head, now))
     peer.was_read(work.number, head, 50, 1, now)
     ack(peer, work, now, refused=[Address("b", b"one more")], why="BytesMissing")
@@ -222,7 +222,7 @@ def test_a_scan_goes_on_after_a_restart_behind_what_was_acknowledged():
     rest = one_work(peer.was_read(page.number, Position("b", b"k"), 50, 5, 0.0))
     peer.was_read(rest.number, Position("c", b"k"), 50, 5, 0.0)
     ack(peer, page)
-    kept = peer.cursor(1)
+    kept = peer.cursor(1, 0.0)
     assert (kept.scan_after, kept.lsn) == (Position("b", b"k"), 10)
     again = shipping_of(12, kept)
     again.start(0.0)
@@ -251,7 +251,7 @@ def test_a_peer_with_another_log_is_sent_everything(where):
 
 
 def test_a_node_with_another_log_sends_everything():
-    kept = level(10).cursor(1)
+    kept = level(10).cursor(1, 0.0)
     peer = shipping_of(3, kept._replace(log_uuid=OTHER_LOG))
     peer.start(0.0)
     assert isinstance(one_work(peer.met(PEER, PEER_LOG, 0, 0.0)), ScanPage)
@@ -259,7 +259,7 @@ def test_a_node_with_another_log_sends_everything():
 
 
 def test_a_peer_whose_entries_are_gone_is_sent_everything_from_the_head_of_the_log():
-    kept = level(10).cursor(1)
+    kept = level(10).cursor(1, 0.0)
     peer = shipping_of(1000, kept)
     peer.start(0.0)
     work = one_work(peer.met(PEER, PEER_LOG, 0, 0.0))
@@ -270,7 +270,7 @@ def test_a_peer_whose_entries_are_gone_is_sent_everything_from_the_head_of_the_l
 
 
 def test_a_peer_that_was_away_for_longer_than_tombstones_are_kept_is_sent_everything():
-    kept = level(10).cursor(1)
+    kept = level(10).cursor(1, 0.0)
     late = shipping_of(20, kept, behind_secs=100.0)
     late.start(0.0)
     late.met(PEER, PEER_LOG, -99.0, 0.0)
@@ -307,13 +307,13 @@ def test_a_copy_of_this_node_is_no_peer():
 
 
 def test_a_peer_that_goes_on_from_its_cursor_after_a_restart_is_sent_only_what_is_above():
-    kept = level(10).cursor(77)
+    kept = level(10).cursor(77, 0.0)
     assert (kept.lsn, kept.level_ms, kept.acked_stamp) == (10, 77, stamp_of(10))
     peer = shipping_of(14, kept, behind_secs=60.0, backlog_bytes=400)
     peer.start(0.0)
     assert (peer.lag(0.0).entries, peer.lag(0.0).bytes, peer.lag(0.0).secs) == (4, 400, 60.0)
     assert one_work(peer.met(PEER, PEER_LOG, -100.0, 0.0))[1:] == (11, 14)
-    assert peer.cursor(99).level_ms == 77
+    assert peer.cursor(60_077, 0.0).level_ms == 77
 
 
 def test_a_resync_on_demand_waits_for_the_peer():
@@ -413,7 +413,7 @@ class World:
                 self.inbox.append(action)
 
     def keep(self):
-        cursor = self.machine.cursor(round(self.now * 1000))
+        cursor = self.machine.cursor(round(self.now * 1000), self.now)
         if cursor is not None:
             self.check(cursor)
             self.kept = cursor
@@ -500,8 +500,8 @@ class World:
         elif self.machine.wake_at is not None:
             self.now = max(self.now, min(self.machine.wake_at, self.now + 1.0))
             self.do(self.machine.tick(self.now))
-        if self.machine.cursor(0) is not None:
-            self.check(self.machine.cursor(0))
+        if self.machine.cursor(0, self.now) is not None:
+            self.check(self.machine.cursor(0, self.now))
 
     def settled(self):
         return self.peer == self.rows and self.machine.acked_lsn == len(self.log) and not self.machine.scan_reason and not self.machine.owed

@@ -1,5 +1,6 @@
 """Open segment files: only the file that the index names, at most so many, and never closed under a reader."""
 
+import errno
 import gc
 import os
 
@@ -120,3 +121,12 @@ def test_a_file_that_lost_its_name_is_let_go_and_one_that_has_another_is_kept(tm
     assert disk.link_count(segments.reader(SegmentId(2), b"U" * 16).fd) == 1
     with pytest.raises(FileNotFoundError):
         segments.reader(SegmentId(1), b"U" * 16)
+
+
+def test_a_file_of_a_failing_volume_is_kept_until_the_volume_can_say(segments, disk):
+    segments.reader(SegmentId(1), uuid(1))
+    disk.unlink(f"/segments/{segment_name(1)}")
+    disk.fail_next("link_count", errno.EIO)
+    assert segments.forget_unlinked() == 0
+    assert segments.forget_unlinked() == 1
+    assert open_files(disk) == 0

@@ -35,6 +35,8 @@ class Node:
         self.worker = self.store.worker
         self.server = HttpServer(listener, self.store.app, HttpLimits(progress_timeout_secs=5))
         self.server.start()
+        # Nobody is catching up unless the test says so: what is not here is then not looked for elsewhere.
+        self.worker.scan_heard_ms[0] = 0
 
     def close(self) -> None:
         self.server.drain(1)

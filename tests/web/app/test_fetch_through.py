@@ -20,6 +20,7 @@ MIB = 1024 * 1024
 def pair(new_store):
     made = Pair(new_store)
     made.a.store.make_bucket("box")
+    made.b.worker.scan_heard_ms[0] = made.b.worker.now_ms()
     yield made
     made.close()
 

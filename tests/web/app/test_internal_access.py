@@ -143,6 +143,7 @@ def test_a_hostile_caller_gets_a_line_a_minute_of_each_kind_and_no_secret_into_i
     lines = [record.getMessage() for record in caplog.records if record.name == "fasterstore.internal"]
     assert sorted(line.split(":")[0] for line in lines) == ["foreign-source", "wrong-token"]
     assert quiet.worker.refusals.counts == {"wrong-token": 50, "foreign-source": 50}
+    assert 'fasterstore_internal_refused_total{kind="wrong-token"} 50.0' in quiet.send("GET", "/metrics", sign="").body.decode()
     quiet.shift_ms = 61_000
     call(quiet, object_batch(), token="another-token", seconds=61)
     last = caplog.records[-1].getMessage()

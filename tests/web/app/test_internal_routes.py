@@ -11,6 +11,7 @@ from fasterstore.replication.change import BucketState, ObjectState, Tombstone
 from fasterstore.replication.digest import FIRST_PLACE, KeyRange, Place, Scope
 from tests.web.app.peers import TOKEN, Pair
 from web.peer_client import NotThere
+from web.peers import make_client
 
 ALL = KeyRange(Scope.OBJECTS, FIRST_PLACE, None)
 
@@ -28,7 +29,19 @@ def test_the_status_says_who_answers_and_what_it_has_heard(pair):
     status = pair.to_b.status()
     assert status.node_id == pair.b.worker.node_id
     assert status.log_uuid == pair.b.worker.index.log_uuid()
-    assert status.horizon_ms == 0
+    assert status.horizon_ms == pair.b.worker.index.replication.state().horizon_ms
+    assert status.known_blob == 0
+
+
+def test_the_status_says_up_to_where_it_knows_the_blobs_of_the_callers_log(pair):
+    for number in range(3):
+        pair.a.store.send("PUT", f"/box/k{number}", b"%d" % number)
+    assert pair.ship(pair.a.state("box", b"k2"), pair.a.state("box", b"k0")) == ["applied", "applied"]
+    index = pair.a.worker.index
+    caller = make_client(pair.a.store.settings, pair.b.address, log_uuid=index.log_uuid())
+    assert caller.status().known_blob == index.state().last_blob == 3
+    assert pair.to_b.status().known_blob == 0
+    caller.close()
 
 
 def test_digests_of_the_same_objects_are_the_same_and_tell_a_difference(pair):

@@ -67,6 +67,15 @@ def test_a_crowd_is_given_small_pieces_and_a_lone_upload_large_ones(kept):
     assert kept.send("GET", "/box/k").body == BODY
 
 
+def test_what_could_be_collected_is_streamed_while_there_is_no_room_for_all_of_it(new_store):
+    store = new_store(FS_SMALL_OBJECT_THRESHOLD_BYTES=str(len(BODY)))
+    store.send("PUT", "/box")
+    _, roomy = put(store, BodyMemory(2 * len(BODY), 5.0))
+    _, short = put(store, BodyMemory(ROOM, 5.0))
+    assert (max(roomy.pieces), max(short.pieces)) == (len(BODY), ROOM // 4)
+    assert store.send("GET", "/box/k").body == BODY
+
+
 def test_an_upload_that_fails_gives_its_room_back(kept):
     memory = BodyMemory(ROOM, 5.0)
     for size in (100_000, 250_000, 2_000_000):
