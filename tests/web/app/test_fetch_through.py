@@ -115,6 +115,7 @@ def test_a_peer_that_hangs_is_not_waited_for_longer_than_a_reader_waits(new_stor
     monkeypatch.setattr(fetch_through, "ASKED_SECS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as hanging, socket.create_server(("127.0.0.1", 0)) as own:
         node = Node(new_store, own, f"http://127.0.0.1:{hanging.getsockname()[1]}")
+        node.worker.scan_heard_ms[0] = node.worker.now_ms()
         asked = spawn(read, node, "/box/k")
         asked.join(timeout=2.5)
         assert asked.ready()
