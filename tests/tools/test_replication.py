@@ -215,3 +215,13 @@ def test_an_unknown_peer_is_named_with_those_there_are(node: Any, capsys: pytest
     for given in ("http://10.0.0.9", ""):
         assert run(node, "diff", given, heal=False) == 2
         assert capsys.readouterr().err == f"the peer must be one of {B}, {C}\n"
+
+
+def test_who_stops_watching_gets_a_line_and_no_traceback(node: Any, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
+    def interrupted(_secs: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(replication, "sleep", interrupted)
+    node.answers = [peers(IN_STEP), peers(IN_STEP | {"diff": RESULT | {"running": True}})]
+    assert run(node, "diff", "", heal=False) == 130
+    assert capsys.readouterr().err.strip().splitlines()[-1] == "the node goes on with what it was asked for"
