@@ -3,6 +3,7 @@
 import os
 import socket
 import time
+from base64 import b64encode
 from hashlib import sha256
 from io import BytesIO
 from urllib.parse import urlencode
@@ -128,6 +129,19 @@ def test_by_the_token_alone_one_may_read_and_only_a_peer_may_write(quiet):
     assert quiet.send("GET", "/_internal/replicate/status?source=http%3A%2F%2Felsewhere", headers=headers, sign="").status == 403
     assert nothing_came(quiet)
     assert quiet.send("POST", f"{PATH}?{urlencode({'source': PEER})}", object_batch(), headers, sign="").status == 200
+
+
+def test_a_node_that_encrypts_tells_nothing_in_the_clear(new_store):
+    settings = {"FS_INTERNAL_TOKEN": TOKEN, "FS_ADVERTISE_ADDR": "https://127.0.0.1:9000"}
+    peer = "https://127.0.0.2:9000"
+    store = new_store(**settings, FS_REPLICATION_PEERS=peer, FS_ENCRYPTION_KEY_BASE64=b64encode(bytes(32)).decode())
+    refused = call(store, object_batch(), source=peer)
+    assert (refused.status, b"https" in refused.body) == (403, True)
+    assert store.worker.refusals.counts == {"plain-http": 1}
+    assert store.worker.index.bucket("box") is None
+    assert call(store, object_batch(), source=peer, peer="127.0.0.1").status == 200
+    # A stranger is not told that it encrypts.
+    assert b"https" not in call(store, object_batch(), source=peer, token="another-token").body
 
 
 def test_it_is_closed_while_the_token_is_the_built_in_one(new_store):
