@@ -71,6 +71,8 @@ def _is_sendable(state: ObjectState) -> bool:
     texts = [state.etag, *state.system, *state.system.values(), *state.user, *state.user.values(), *state.checksums.values()]
     if isinstance(state.content, ManifestContent):
         for part in state.content.parts:
+            if not part.checksums.keys() <= CHECKSUM_ALGORITHMS.keys():
+                return False
             texts += (part.etag, *part.checksums.values())
     return not any(map(_NO_HEADER.search, texts))
 

@@ -9,9 +9,10 @@ import re
 from collections.abc import Callable
 
 from fasterstore.s3.acl import CANNED
-from fasterstore.s3.cors import RULES_MAX, compile_rules
+from fasterstore.s3.cors import RULES_MAX, compile_rules, unpack_rules
 
 _OWNERSHIPS = frozenset((b"BucketOwnerEnforced", b"BucketOwnerPreferred", b"ObjectWriter"))
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _BLOCK = re.compile(rb"[01]{4}")
 
 
@@ -33,7 +34,10 @@ def is_readable(name: str, document: bytes) -> bool:
 
 
 def _is_cors(document: bytes) -> bool:
-    return 0 < len(compile_rules(document)) <= RULES_MAX
+    rules = unpack_rules(document)
+    # What is exposed is sent as it is; origins and headers are only compared.
+    sent = [name for rule in rules for name in rule.exposed]
+    return 0 < len(compile_rules(document)) <= RULES_MAX and all(map(_NAME.fullmatch, sent))
 
 
 def _is_tagging(document: bytes) -> bool:

@@ -11,6 +11,7 @@ from fasterstore.s3.cors import Rule, pack_rules
     [
         ("acl", b"public-read"),
         ("cors", pack_rules([Rule("", ("GET",), ("*",), (), (), None)])),
+        ("cors", pack_rules([Rule("\u540d", ("GET",), ("http://\u540d.example",), ("*",), ("x-a",), 5)])),
         ("ownership", b"ObjectWriter"),
         ("public-access-block", b"0110"),
         ("tagging", b'{"colour":"blue"}'),
@@ -32,6 +33,7 @@ def test_what_is_stored_here_may_come_from_a_peer(name, document):
         ("cors", b"<x/>"),
         ("cors", b'[["",["GET"],[1],[],[],null]]'),
         ("cors", b"[" * 100_000),
+        ("cors", pack_rules([Rule("", ("GET",), ("*",), (), ("x-a\r\nset-cookie: b",), None)])),
         ("ownership", b"Mine"),
         ("public-access-block", b""),
         ("public-access-block", b"011"),
