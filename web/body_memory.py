@@ -128,20 +128,24 @@ class BodyMemory:
 
 
 class Account:
-    """What one request holds of it; closed at the request's end by who serves the connection."""
+    """What one request holds of it; closed at the request's end by who serves the connection.
 
-    __slots__ = ("held_bytes", "memory")
+    Attributes: held_bytes; waits, set to False for who is trusted and few: room is then taken whether there is any or not.
+    """
+
+    __slots__ = ("held_bytes", "memory", "waits")
 
     def __init__(self, memory: BodyMemory) -> None:
         self.memory = memory
         self.held_bytes = 0
+        self.waits = True
 
     def take(self, size_bytes: int, may_wait: bool = False) -> None:
         """Take room for this request. Waits only while it holds nothing, or nothing that does not come back by itself (`may_wait`).
 
         Raises: S3Error SlowDown.
         """
-        if self.held_bytes and not may_wait:
+        if not self.waits or (self.held_bytes and not may_wait):
             self.memory.overdraw(size_bytes)
         else:
             self.memory.take(size_bytes)

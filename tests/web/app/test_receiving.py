@@ -349,3 +349,13 @@ def test_a_batch_that_waits_for_a_pull_takes_no_room_from_clients_bodies(new_sto
         asked.kill()
         client.close()
         node.close()
+
+
+def test_a_batch_does_not_wait_behind_clients_bodies(pair):
+    pair.a.store.send("PUT", "/box/k", os.urandom(60_000))
+    state = pair.a.state("box", b"k")
+    memory = pair.b.server.memory
+    full_bytes = -memory.excess_bytes
+    memory.overdraw(full_bytes)
+    assert pair.ship(state, state._replace(key=b"other")) == ["applied", "applied"]
+    assert memory.used_bytes == full_bytes
