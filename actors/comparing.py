@@ -14,7 +14,7 @@ from actors.peer import PeerClient, PeerRefused, PeerUnreachable
 from actors.peer_shipping import PeerShipping, Readers
 from actors.runtime import sleep, spawn
 from fasterstore.errors import StoreError
-from fasterstore.replication.anti_entropy import PAGE_STATES, Comparison, Difference, Exchange, Healing, OwnDigests, PeerDigests
+from fasterstore.replication.anti_entropy import PAGE_STATES, Comparison, Difference, Exchange, Healing, OwnDigests, Page, PeerDigests
 from fasterstore.replication.change import BATCH_VERSION, Batch, Change, ObjectState, OutcomeKind, encode_batch
 from fasterstore.replication.own_states import OwnStates
 from fasterstore.replication.shipment import address_of
@@ -58,16 +58,27 @@ class Comparing:
         self._error = ""
         self.ended_ms = 0
         """When the last one ended; 0 if there was none."""
+        self._scans = 0
 
     @property
     def running(self) -> bool:
         """Whether one is under way."""
         return self._greenlet is not None
 
+    @property
+    def wanted(self) -> bool:
+        """Whether the peer has been sent everything since the last one.
+
+        That tells it neither of deletes whose tombstones have expired here, nor of changes of its own that came here late from before it
+        was restored: only a comparison finds them.
+        """
+        return self._peer.in_step and self._peer.machine.scans != self._scans
+
     def start(self, *, heal: bool) -> None:
         """Begin one; nothing happens while one is under way."""
         if self._greenlet is None:
             self._number += 1
+            self._scans = self._peer.machine.scans if heal else self._scans
             self._heal, self._healed, self._refused, self._error, self._total = heal, 0, 0, "", 0
             self._comparison = Comparison(max(0, self._now_ms() - SETTLED_MS) << _STAMP_SHIFT)
             self._greenlet = spawn(self._run, self._comparison)
@@ -133,11 +144,12 @@ class Comparing:
             comparison.peer_digests(client.digest(action.ranges))
         elif isinstance(action, Exchange):
             ours = thread.run(own.page, action.range)
-            healing = comparison.states(ours, client.snapshot_page(action.range, PAGE_STATES))
+            theirs = client.snapshot_page(action.range, PAGE_STATES)
+            healing = comparison.states(ours, theirs)
             if self._heal:
-                self._apply(healing)
+                self._apply(healing, theirs)
 
-    def _apply(self, healing: Healing) -> None:
+    def _apply(self, healing: Healing, theirs: Page) -> None:
         addresses = [address_of(change) for change in healing.push]
         while addresses:
             room = self._peer.machine.owed_room // 2  # the rest is for what is refused
@@ -149,13 +161,13 @@ class Comparing:
                 sleep(ROOM_SECS)
         objects = tuple([change for change in healing.join if isinstance(change, ObjectState)])
         others = tuple([change for change in healing.join if not isinstance(change, ObjectState)])
-        self._join(objects, self._receiver.send_objects)
-        self._join(others, self._receiver.send_deletes)
+        self._join(objects, theirs, self._receiver.send_objects)
+        self._join(others, theirs, self._receiver.send_deletes)
 
-    def _join(self, changes: tuple[Change, ...], send: Callable[[bytes, int], Any]) -> None:
+    def _join(self, changes: tuple[Change, ...], theirs: Page, send: Callable[[bytes, int], Any]) -> None:
         if changes:
-            machine = self._peer.machine
-            batch = Batch(BATCH_VERSION, machine.peer_node, machine.peer_log, 0, 0, changes)
+            # The page's own ids: under those that shipping knows, a peer restored meanwhile would have other bytes under the same numbers.
+            batch = Batch(BATCH_VERSION, theirs.node_id, theirs.log_uuid, 0, 0, changes)
             answer = send(encode_batch(batch), len(changes))
             refused = sum(outcome.kind is OutcomeKind.REFUSED for outcome in answer.outcomes)
             self._refused += refused

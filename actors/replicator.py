@@ -34,7 +34,7 @@ LINGER_SECS = 0.05
 COMPARE_SECS = 86400.0
 FIRST_COMPARE_SECS = 3600.0
 """After a start: a node that is started anew each day is compared, too."""
-COMPARE_LOOK_SECS = 600.0
+COMPARE_LOOK_SECS = 60.0
 ON_DEMAND = "an operator asked for it"
 
 
@@ -226,9 +226,10 @@ class Replicator(GeventActor):
         self._holds.look()
 
     def _compare_if_due(self) -> None:
-        """Each day, with every peer that is in step; one that is being sent everything has it compared by that."""
+        """Each day, with every peer that is in step, and soon after one was sent everything."""
         self._compare_timer = spawn_later(COMPARE_LOOK_SECS, self._compare_if_due)
         for address, comparing in self._comparing.items():
             since_ms, secs = (comparing.ended_ms, COMPARE_SECS) if comparing.ended_ms else (self._started_ms, FIRST_COMPARE_SECS)
-            if not comparing.running and self._peers[address].in_step and self._now_ms() - since_ms >= secs * 1000:
+            due = self._peers[address].in_step and self._now_ms() - since_ms >= secs * 1000
+            if not comparing.running and (due or comparing.wanted):
                 comparing.start(heal=True)

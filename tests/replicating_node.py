@@ -151,7 +151,8 @@ class Link:
 
     def snapshot_page(self, asked, limit):
         self._require_up()
-        return self._own_states().page(asked)
+        datadir = self.there.datadir
+        return self._own_states().page(asked)._replace(node_id=datadir.node_id, log_uuid=datadir.log_uuid)
 
     def _own_states(self):
         return open_readers(self.there.disk, self.there.datadir, self.there.keyring).own

@@ -81,11 +81,14 @@ Action = OwnDigests | PeerDigests | Exchange
 class Page(NamedTuple):
     """The first states of a range, at most PAGE_STATES in order of place; with them tombstones, and of buckets all registers there are.
 
-    `whole`: there are no more in the range.
+    `whole`: there are no more in the range. Numbers of blobs and manifests are those of the log `log_uuid` of the node `node_id` (16 bytes
+    each): a peer that was restored since it was last asked has another.
     """
 
     states: tuple[Change, ...]
     whole: bool
+    node_id: bytes = b""
+    log_uuid: bytes = b""
 
 
 class Healing(NamedTuple):

@@ -78,4 +78,5 @@ def decode_page(data: bytes) -> Page:
         raise UnsupportedFormat(f"pages of states of version {str(fields[0])[:20]}; this build speaks version {PAGE_VERSION}")
     if len(fields) != _FIELDS or type(fields[1]) is not bool or type(fields[2]) is not bytes:
         raise MalformedBatch("not a page of states")
-    return Page(decode_batch(fields[2]).changes, fields[1])
+    batch = decode_batch(fields[2])
+    return Page(batch.changes, fields[1], batch.node_id, batch.log_uuid)

@@ -9,6 +9,7 @@ import pykka
 import pytest
 
 from actors import messages as m
+from actors import replicator
 from actors.replicator_messages import Diff, ReplicationStatus, Resync
 from actors.runtime import sleep
 from fasterstore.keyring import Keyring
@@ -404,3 +405,23 @@ def test_a_comparison_finds_what_differs_on_either_side_and_heals_it_when_asked(
     assert wait_for_diff(a)["counts"] == {}
     for node in (a, b):
         audit(node.index_path)
+
+
+def test_a_peer_that_was_sent_everything_is_compared_once_after_it(make_pair, monkeypatch):
+    monkeypatch.setattr(replicator, "COMPARE_LOOK_SECS", 0.1)
+    a, b = make_pair(start=False)
+    a.start()
+    a.journal.ask(m.CreateBucket("b"))
+    a.put(b"k", b"body")
+    b.start()
+    settle(a, b)
+    wait_for_diff(a)
+    for _ in range(10):
+        sleep(0.1)
+    assert wait_for_diff(a)["number"] == 1
+    assert a.replicator.ask(Resync(a.links[0].address)) == m.Done()
+    for _ in range(100):
+        if wait_for_diff(a)["number"] == 2:
+            break
+        sleep(0.05)
+    assert wait_for_diff(a)["number"] == 2

@@ -13,10 +13,10 @@ from hashlib import sha256
 from urllib.parse import urlencode
 
 import gevent
+
 from fasterstore.internal_signing import Call, signed_headers
 from fasterstore.replication.change import Batch, BlobContent, Change, ObjectState, Piece, encode_batch
 from fasterstore.replication.peer_status import encode_status
-
 from tests.node import RunningNode
 
 Answer = Callable[[str, str], Iterable[bytes]]

@@ -33,8 +33,8 @@ class RandomRequests:
     def one(self, rng):
         kinds = (
             (30, self.put), (8, self.delete), (6, self.create_bucket), (1, self.delete_bucket), (4, self.damage), (3, self.repair),
-            (8, self.copy), (8, self.rename), (10, self.append), (3, self.amend), (3, self.configure), (6, self.create_upload), (25, self.part),
-            (8, self.part_copy), (8, self.complete), (2, self.abort), (6, self.release), (1, self.expire),
+            (8, self.copy), (8, self.rename), (10, self.append), (3, self.amend), (3, self.configure), (6, self.create_upload),
+            (25, self.part), (8, self.part_copy), (8, self.complete), (2, self.abort), (6, self.release), (1, self.expire),
             (6, self.forget), (6, self.move), (6, self.retire), (3, self.remove), (2, self.punch),
             *(self.changes.kinds() if self.peers else ()),
         )  # fmt: skip

@@ -45,8 +45,8 @@ def test_another_version_is_named():
 def test_a_page_has_these_bytes():
     data = encode_page(NODE, LOG, [encode_change(state) for state in STATES], True)
     assert data[:3].hex() == "9301c3"
-    assert decode_page(data) == Page(STATES, True)
-    assert decode_page(encode_page(NODE, LOG, [], False)) == Page((), False)
+    assert decode_page(data) == Page(STATES, True, NODE, LOG)
+    assert decode_page(encode_page(NODE, LOG, [], False)) == Page((), False, NODE, LOG)
     assert encode_page(NODE, LOG, [], False).hex() == (
         "9301c2c4299601c410000102030405060708090a0b0c0d0e0fc410101112131415161718191a1b1c1d1e1f000090"
     )
