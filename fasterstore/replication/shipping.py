@@ -30,7 +30,7 @@ BACKOFF_MAX_SECS = 5.0
 HEARTBEAT_SECS = 10.0
 """After so long without a word the peer is asked who it is: one that came back from a backup must not wait for the next write."""
 WITHHELD_MAX = 1000
-OF_THE_CHANGE = frozenset(("BatchRefused", "BytesGone", "ImpossibleChange", "WrongBytes"))
+OF_THE_CHANGE = frozenset(("BatchRefused", "BytesGone", "BytesMissing", "ImpossibleChange", "WrongBytes"))
 """Why a change is refused that another in its place would not be: a batch of nothing else does not say that the peer takes nothing."""
 NEW_PEER = "the peer is new"
 NEW_LOG_THERE = "the peer has another log than before: it was restored or made anew"
@@ -176,7 +176,7 @@ class Shipping:
             self._try_at = now
             return self._next(now)
         if self._takes_nothing(flight, refused, why) or not self._owed.has_room_for(refused):
-            return self.failed(number, f"the peer refuses what it is sent: {why}", now)
+            return self.failed(number, f"the peer refuses what it is sent: {why}", now, refusing=True)
         self._flights.take(number)
         self._backoff_secs = BACKOFF_MIN_SECS
         self.shipped_changes += flight.changes - len(refused)
@@ -426,6 +426,8 @@ class Shipping:
         """That work is done: the peer has it, or it is owed."""
         if isinstance(work, OwedKeys):
             self._owed.taken(set(work.addresses).difference(refused))
+            if not self._owed:
+                self._withheld.clear()
         elif isinstance(work, LogRange) and refused:
             self._withhold(work.first_lsn, work.last_lsn)
         elif refused and self._scan is not None:
