@@ -1,8 +1,9 @@
 """One peer, as this node calls it (`actors.peer.PeerClient` over HTTP): signed requests, bounded answers, two ways to fail.
 
 Used by the replicator in the storage process, and by web workers that pull bytes. Owns a few kept connections. Never follows a redirect,
-never takes a proxy, a password or a certificate authority from the environment, never tries again; never sends the token itself. What
-bounds a call is lack of progress, `timeout_secs` at most, a least pace, and ANSWER_MAX_BYTES. Usable from several greenlets at once.
+never takes a proxy, a password or requests' certificate authorities from the environment (without FS_CA_CERT those of OpenSSL count, which
+reads SSL_CERT_FILE), never tries again; never sends the token itself. What bounds a call is lack of progress, `timeout_secs` at most, a
+least pace, and ANSWER_MAX_BYTES. Usable from several greenlets at once.
 """
 
 import re
