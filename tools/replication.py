@@ -24,7 +24,9 @@ from tools.replication_table import differences_table, is_in_step, peers_table, 
 
 EXIT_NOT_WELL, EXIT_WRONG_SETTING, EXIT_NO_ANSWER = 1, 2, 3
 _PATH = "/_admin/replication"
-_TIMEOUT_SECS = 30.0
+_TIMEOUT_MIN_SECS = 30.0
+_PATIENCE_SECS = 10.0
+"""Beyond FS_REQUEST_TIMEOUT_SECS, for which a node may wait for a peer's word."""
 POLL_SECS = 0.5
 
 Status = dict[str, Any]
@@ -97,8 +99,9 @@ def main(environ: Mapping[str, str], verb: Callable[[NodeAsked], int]) -> int:
     try:
         endpoint, ca_cert = endpoint_of(environ)
         keys = settings.load(environ)
+        timeout_secs = max(_TIMEOUT_MIN_SECS, keys.request_timeout_secs + _PATIENCE_SECS)
         client = Client(
-            endpoint, keys.admin_access_key, keys.admin_secret_key, region=keys.region, timeout_secs=_TIMEOUT_SECS, ca_cert=ca_cert
+            endpoint, keys.admin_access_key, keys.admin_secret_key, region=keys.region, timeout_secs=timeout_secs, ca_cert=ca_cert
         )
     except (settings.SettingsError, ValueError) as error:
         print(error, file=sys.stderr)
@@ -183,7 +186,8 @@ def set_home(node: NodeAsked, bucket: str, home: str, *, as_json: bool) -> int:
     """Have conditional writes of the bucket judged at another node from now on, by default at this one; with "?" only tell where."""
     found = node.home(bucket) if home == "?" else node.order("set-home", bucket=bucket, node=home or "here")
     address = f" at {found['address']}" if found["address"] else ""
-    print(json.dumps(found, indent=2) if as_json else f"the home of {bucket} is node {found['home']}{address}")
+    unconfirmed = "" if found.get("confirmed", True) else "; no peer has confirmed that yet"
+    print(json.dumps(found, indent=2) if as_json else f"the home of {bucket} is node {found['home']}{address}{unconfirmed}")
     return 0
 
 

@@ -7,7 +7,8 @@ POST is one order, `?action=`:
     resync     [peer]          send that peer everything again
     stop-diff  [peer]          end the comparison that is under way
     diff       [peer] [heal]   compare it with this node; heal=true sends and fetches what differs, and else it is only listed
-    set-home   bucket, node    conditional writes of the bucket are judged there from now on: an address, a node id in hex, or "here"
+    set-home   bucket, node    conditional writes of the bucket are judged there from now on: an address, a node id in hex, or "here";
+                               answered as with ?bucket, and "confirmed": false if FS_REPLICATION_ACK=one and no peer has it yet
 
 `peer` is an address of FS_REPLICATION_PEERS and may be left out where there is only one. What takes its time is answered 202 at once.
 """
@@ -16,6 +17,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from actors.messages import Refused
 from actors.replication_messages import SetHome
 from actors.replicator_messages import Diff, ReplicationStatus, Resync, StopDiff
 from fasterstore.s3.errors import S3Error
@@ -84,8 +86,12 @@ def _set_home(worker: Worker, asked: Mapping[str, str]) -> dict[str, Any]:
     if node_id not in known:
         # A home that nobody has would refuse every conditional write, everywhere.
         raise _wrong("node", node, 'The node is "here", the address of a peer that has answered since the start, or the id of one.')
-    worker.ask("metadata-journal", SetHome(bucket, bytes.fromhex(node_id)))
-    return _bucket(worker, bucket)
+    answer = worker.answer_of("metadata-journal", SetHome(bucket, bytes.fromhex(node_id)))
+    # With FS_REPLICATION_ACK=one no peer may confirm it: a home is moved just when its node is lost.
+    confirmed = not isinstance(answer, Refused)
+    if not confirmed and answer.error != "ReplicationTimeout":
+        raise worker.refusal_of(answer)
+    return {**_bucket(worker, bucket), "confirmed": confirmed}
 
 
 def _peer(worker: Worker, given: str) -> str:

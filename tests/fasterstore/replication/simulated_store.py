@@ -30,10 +30,8 @@ class ModelStore:
 
     keeps_tombstones = True
     keeps_high_water_mark = True
-    leaps_when_restored = True
-    relays_to_origin = False
 
-    def __init__(self, node_id, log_uuid, _rng):
+    def __init__(self, node_id, log_uuid, _folder, _rng):
         self.node_id, self.log_uuid = node_id, log_uuid
         self.log, self.log_start = [], 1  # the addresses of each entry
         self.last_stamp = self.horizon_ms = 0
@@ -60,8 +58,7 @@ class ModelStore:
         """
         store = copy.deepcopy(self)
         store.log_uuid = log_uuid
-        if self.leaps_when_restored:
-            store.last_stamp = leap(store.last_stamp, now_ms)
+        store.last_stamp = leap(store.last_stamp, now_ms)
         store.log_start = store.head_lsn + 1
         return store
 
@@ -212,7 +209,7 @@ class ModelStore:
             reached = work.first_lsn - 1
             for lsn in range(work.first_lsn, work.last_lsn + 1):
                 states = [self.state(address) for address in self.log[lsn - 1] if not builder.has(address)]
-                changes = [state for state in states if state is not None and (self.relays_to_origin or not _is_own(state, peer_node))]
+                changes = [state for state in states if state is not None and not _is_own(state, peer_node)]
                 if not builder.add(changes):
                     break
                 reached = lsn

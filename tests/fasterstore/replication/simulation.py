@@ -1,9 +1,8 @@
-"""One seed: two or three nodes under writes and faults, then healing, then the judgement."""
+"""One seed: two or three nodes under writes and faults, then healing, then the judgement. `store(node_id, log_uuid, rng)` makes a store."""
 
 from tests.fasterstore.replication import simulated_load
 from tests.fasterstore.replication.simulated_link import Link
 from tests.fasterstore.replication.simulated_node import TOMBSTONE_TTL_MS, Node
-from tests.fasterstore.replication.simulated_store import ModelStore
 from tests.fasterstore.replication.simulated_truth import Truth
 from tests.fasterstore.replication.simulated_world import Endless, World
 
@@ -22,7 +21,7 @@ FAULTS = {
 class Simulation:
     """See the module. `run` returns the faults found, none for a good run."""
 
-    def __init__(self, seed, *, store=ModelStore, link=Link, requests=60, faults=FAULTS):
+    def __init__(self, seed, *, store, link=Link, requests=60, faults=FAULTS):
         self.world = World(seed)
         self.rng = self.world.rng
         self.requests = requests

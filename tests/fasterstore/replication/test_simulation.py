@@ -24,6 +24,7 @@ from tests.fasterstore.replication import journal_store
 from tests.fasterstore.replication.journal_store import JournalStore, Pinned
 from tests.fasterstore.replication.simulated_link import Link
 from tests.fasterstore.replication.simulated_load import Op
+from tests.fasterstore.replication.simulated_store import ModelStore
 from tests.fasterstore.replication.simulation import Simulation
 
 SEEDS = 1_000 * int(os.environ.get("FAULT_SCALE", "1"))
@@ -70,6 +71,12 @@ def test_nodes_agree_over_many_seeds(first, folder, monkeypatch):
         check(seed, folder, monkeypatch)
 
 
+@pytest.mark.parametrize("seed", range(60))
+def test_the_same_holds_of_a_store_of_plain_dicts_that_follows_the_contract(seed, folder):
+    faults = run(seed, folder, ModelStore)
+    assert not faults, "\n".join(faults)
+
+
 # ---- planted bugs
 
 
@@ -81,6 +88,11 @@ def found(like, folder, seeds=range(PLANTED_SEEDS), **more):
 def test_without_tombstones_deletes_do_not_stay(folder, monkeypatch):
     monkeypatch.setattr(journal_store, "PEERS", ())
     assert found(["differ at", "acknowledged was"], folder)
+
+
+@pytest.mark.parametrize("lacks", ["keeps_tombstones", "keeps_high_water_mark"])
+def test_a_store_of_plain_dicts_is_caught_with_the_same_bugs(lacks, folder):
+    assert found(["differ at", "acknowledged was"], folder, store=type("Planted", (ModelStore,), {lacks: False}))
 
 
 class AcksBeforeAnswers(Link):

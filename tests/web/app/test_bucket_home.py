@@ -8,7 +8,9 @@ from base64 import b64encode
 import pytest
 from defusedxml.ElementTree import fromstring
 
+from actors.messages import Refused
 from actors.replication_messages import ApplyChanges
+from actors.runtime import GeventActor
 from fasterstore.replication.board import PeerCell, PeerState
 from fasterstore.replication.merge import Create, Registers
 from fasterstore.replication.received import ReceivedBucket
@@ -125,14 +127,35 @@ def test_set_home_moves_the_home_here_and_back(away):
         assert answer.status == 200, answer.body
         return json.loads(answer.body)
 
-    here = {"bucket": "theirs", "home": away.worker.node_id.hex(), "address": away.settings.advertise_addr}
-    there = {"bucket": "theirs", "home": PEER_ID.hex(), "address": PEER}
-    assert home("bucket=theirs", "GET") == there
+    here = {"bucket": "theirs", "home": away.worker.node_id.hex(), "address": away.settings.advertise_addr, "confirmed": True}
+    there = {"bucket": "theirs", "home": PEER_ID.hex(), "address": PEER, "confirmed": True}
+    assert {**home("bucket=theirs", "GET"), "confirmed": True} == there
     assert home("action=set-home&bucket=theirs&node=here") == here
     assert away.send("PUT", "/theirs/new", b"x", {"if-none-match": "*"}).status == 200
     assert home("action=set-home&bucket=theirs&node=http%3A%2F%2F127.0.0.1%3A9001") == there
     assert away.send("PUT", "/theirs/newer", b"x", {"if-none-match": "*"}).status == 503
     assert home(f"action=set-home&bucket=theirs&node={away.worker.node_id.hex()}") == here
+
+
+class Unconfirmed(GeventActor):
+    """The journal of a node whose answers wait for a peer that never comes."""
+
+    def __init__(self, journal):
+        super().__init__()
+        self._journal = journal
+
+    def on_receive(self, message):
+        self._journal.ask(message)
+        return Refused("ReplicationTimeout", "no peer has confirmed it in time")
+
+
+def test_a_home_is_moved_also_if_no_peer_can_confirm_it(away):
+    unconfirmed = Unconfirmed.start(away.directory.get("metadata-journal"))
+    away.directory.register("metadata-journal", unconfirmed)
+    answer = away.send("POST", "/_admin/replication?action=set-home&bucket=theirs&node=here")
+    unconfirmed.stop()
+    found = json.loads(answer.body)
+    assert (answer.status, found["home"], found["confirmed"]) == (200, away.worker.node_id.hex(), False)
 
 
 @pytest.mark.parametrize(
