@@ -29,6 +29,8 @@ BACKOFF_MAX_SECS = 5.0
 HEARTBEAT_SECS = 10.0
 """After so long without a word the peer is asked who it is: one that came back from a backup must not wait for the next write."""
 OWED_MAX = 1000
+TROUBLE_OF_A_KEY = frozenset(("BytesMissing", "ImpossibleChange", "BatchRefused"))
+"""Refusals that say something of the change and not of the peer, which might have no room: all of a batch may be owed for them."""
 WITHHELD_MAX = 1000
 NEW_PEER = "the peer is new"
 NEW_LOG_THERE = "the peer has another log than before: it was restored or made anew"
@@ -173,8 +175,9 @@ class Shipping:
             self.failed(number, "the peer has changed", now)
             self._try_at = now
             return self._next(now)
-        if (len(refused) == flight.changes > 1) or len(self._owed.keys() | set(refused)) > OWED_MAX:
-            return self.failed(number, f"the peer refuses what it is sent: {why}", now)
+        is_its_trouble = len(refused) == flight.changes > 1 and why not in TROUBLE_OF_A_KEY
+        if is_its_trouble or len(self._owed.keys() | set(refused)) > OWED_MAX:
+            return self.failed(number, f"the peer refuses what it is sent: {why}", now, refusing=True)
         self._flights.take(number)
         self._backoff_secs = BACKOFF_MIN_SECS
         self.shipped_changes += flight.changes - len(refused)
@@ -416,6 +419,7 @@ class Shipping:
                 self._owed.pop(address, None)
             if not self._owed:
                 self._owed_backoff_secs = BACKOFF_MIN_SECS
+                self._withheld.clear()
         elif isinstance(work, LogRange) and refused:
             self._withheld.append((work.first_lsn, work.last_lsn))
         firsts = self._flights.first_lsns() + ([self._log.first] if self._log else [])

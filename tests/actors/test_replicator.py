@@ -12,6 +12,7 @@ from actors import messages as m
 from actors import replicator
 from actors.replicator_messages import Diff, ReplicationStatus, Resync
 from actors.runtime import sleep
+from actors.snapshot_messages import ReadLogState, RetireLog
 from fasterstore.keyring import Keyring
 from fasterstore.model import CopyIntent, DeleteIntent, PutIntent, RenameIntent
 from fasterstore.replication.board import PeerState
@@ -194,6 +195,31 @@ def test_a_peer_that_comes_late_is_sent_everything_and_then_what_has_changed(mak
     assert (cell.state, cell.lag_entries, cell.behind_since_ms) == (PeerState.SHIPPING, 0, 0)
     assert cell.acked_stamp >= max(state[0] for state in a.states()[0].values() if state[0] != "gone")
     assert cell.node_id == b.datadir.node_id
+
+
+def test_the_log_waits_for_a_peer_that_is_away_and_beyond_the_bound_it_is_sent_everything(make_pair, caplog):
+    a, b = make_pair()
+    a.journal.ask(m.CreateBucket("b"))
+    settle(a, b)
+    a.journal._actor_weakref()._journal._wal._rotate_bytes = 8192
+    a.links[0].down = True
+    for number in range(100):
+        a.put(b"%d" % number, b"body")
+    assert a.durable.wanted_after() == [a.peer_status()["acked_lsn"]]
+
+    def log_start(retention_bytes):
+        """Where the log begins once it has been shortened with that bound."""
+        a.journal.tell(RetireLog(a.view.applied_lsn(), a.durable.wanted_after(), retention_bytes))
+        a.settle()
+        return a.journal.ask(ReadLogState()).log_start
+
+    acked = a.peer_status()["acked_lsn"]
+    assert log_start(1 << 30) <= acked + 1
+    assert log_start(1) > acked + 1
+    a.links[0].down = False
+    settle(a, b)
+    assert "FS_WAL_RETENTION_MB" in caplog.text or "the log begins above" in caplog.text
+    assert len(b.states()[0]) == 100
 
 
 @pytest.mark.slow

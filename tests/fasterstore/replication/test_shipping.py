@@ -167,6 +167,15 @@ def test_a_refused_change_is_owed_and_the_cursor_goes_on():
     ack(peer, owed, 1.0)
     assert peer.owed == ()
     assert peer.acked_stamp == stamp_of(13)
+    assert peer.has(12)
+
+
+def test_a_batch_of_changes_none_of_which_can_be_applied_does_not_stop_what_follows():
+    peer = level(10)
+    work = one_work(grow(peer, 12))
+    peer.was_read(work.number, 12, 50, 2, 0.0)
+    ack(peer, work, refused=[Address("b", b"1"), Address("b", b"2")], why="BytesMissing")
+    assert (peer.acked_lsn, len(peer.owed), peer.state) == (12, 2, PeerState.SHIPPING)
 
 
 def test_a_peer_that_refuses_everything_is_not_owed_it_all():
@@ -174,7 +183,7 @@ def test_a_peer_that_refuses_everything_is_not_owed_it_all():
     work = one_work(grow(peer, 12))
     peer.was_read(work.number, 12, 50, 2, 0.0)
     ack(peer, work, refused=[Address("b", b"1"), Address("b", b"2")], why="StorageFull")
-    assert (peer.acked_lsn, peer.owed, peer.state) == (10, (), PeerState.UNREACHABLE)
+    assert (peer.acked_lsn, peer.owed, peer.state) == (10, (), PeerState.REFUSING)
     assert "StorageFull" in peer.reason
 
 
@@ -190,7 +199,7 @@ def test_what_is_owed_is_bounded():
     peer.was_read(work.number, head, 50, 1, now)
     ack(peer, work, now, refused=[Address("b", b"one more")], why="BytesMissing")
     assert peer.acked_lsn == head - 1
-    assert peer.state is PeerState.UNREACHABLE
+    assert peer.state is PeerState.REFUSING
 
 
 def test_a_new_peer_is_sent_everything_and_the_log_beside_it():
