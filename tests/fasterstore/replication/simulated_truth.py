@@ -31,11 +31,12 @@ class Truth:
             body = node.store.read(*address) if isinstance(state, ObjectState) else None
             self.effects.setdefault(address, []).append(Effect(node.name, node.store, state, body, certain))
 
-    def forget_after(self, name, lsn):
-        """The node was restored to that LSN: what it had acknowledged later need not have reached a peer."""
+    def forget_after(self, node, lsn):
+        """The node is restored to that LSN: what it acknowledged later is lost, unless it knew of a peer that has it, too (ACK=one)."""
+        links = [link for link in node.links.values() if link.peer_log == link.peer.store.log_uuid]
         for effects in self.effects.values():
             for effect in effects:
-                if effect.node == name and effect.lsn > lsn:
+                if effect.node == node.name and effect.lsn > lsn and not any(link.machine.has(effect.lsn) for link in links):
                     effect.certain = False
 
     def untrue_acks(self, nodes):

@@ -139,10 +139,10 @@ class Simulation:
         node = self.rng.choice(self.nodes)
         if node.name not in self.pins or self.restored:
             return
-        node.crash()
         pinned = self.pins.pop(node.name)
         self.restored.add(node.name)
-        self.truth.forget_after(node.name, pinned.head_lsn)
+        self.truth.forget_after(node, pinned.head_lsn)
+        node.crash()
         node.store = pinned.restored(self.rng.randbytes(16), node.now_ms())
         node.kept.clear()
         self.world.note("restore", node.name, pinned.head_lsn)
