@@ -2,7 +2,7 @@
 
 Both take the same batches (`fasterstore.replication.change`): objects and the buckets they need come by the first, tombstones and buckets
 by the second. While bytes are pulled the answer is begun, and says with a space a second that this node is at work; a sender that goes
-away meanwhile stops nothing that was begun. Applying a batch twice changes nothing.
+away meanwhile ends no pull that was begun. Applying a batch twice changes nothing.
 """
 
 import logging
@@ -80,7 +80,11 @@ def _answer(worker: Worker, log_uuid: bytes, outcomes: "list[Outcome] | Exceptio
 
 def _told_late(worker: Worker, log_uuid: bytes, work: Any) -> Iterator[bytes]:
     """The answer's body, begun before it is known. Raises what `_answer` raises: the connection is reset then."""
-    while not work.ready():
-        yield LIFE_SIGN
-        joinall([work], timeout=LIFE_SIGN_SECS)
-    yield _answer(worker, log_uuid, work.value)
+    try:
+        while not work.ready():
+            yield LIFE_SIGN
+            joinall([work], timeout=LIFE_SIGN_SECS)
+        yield _answer(worker, log_uuid, work.value)
+    finally:
+        # The sender has gone, and asks again: pulls go on, but one batch for each of its tries must not wait for their end.
+        work.kill(block=False)

@@ -451,3 +451,26 @@ def test_a_peer_that_was_sent_everything_is_compared_once_after_it(make_pair, mo
             break
         sleep(0.05)
     assert wait_for_diff(a)["number"] == 2
+
+
+def test_a_deletion_that_was_forgotten_before_the_peer_heard_of_it_leaves_both_sides_the_same(make_pair, monkeypatch):
+    """The peer was away for longer than tombstones are kept. Neither log nor scan tells of the key that only it has."""
+    monkeypatch.setattr(replicator, "COMPARE_LOOK_SECS", 0.1)
+    a, b = make_pair()
+    a.journal.ask(m.CreateBucket("b"))
+    for key in (b"kept", b"deleted"):
+        a.put(key, b"body")
+    settle(a, b)
+    a.links[0].down = b.links[0].down = True
+    delete(a, b"deleted")
+    while a.peer_status()["lag_entries"] == 0:
+        sleep(0.02)
+    a.stop()
+    a.now_ms += 31 * 86_400_000
+    a.start()
+    while a.view.replication.state().tombstones:
+        a.journal.tell(m.Tick())
+        sleep(0.02)
+    a.links[0].down = b.links[0].down = False
+    settle(a, b)
+    assert ("b", b"deleted") in a.states()[0], "nothing is deleted for want of a word that it was"

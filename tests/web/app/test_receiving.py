@@ -1,5 +1,6 @@
 """A peer's changes at this node: what is stored, pulled, put together and refused. Two real nodes in one process, over HTTP."""
 
+import gc
 import hashlib
 import os
 import socket
@@ -8,13 +9,14 @@ from base64 import b64encode
 import pytest
 
 from actors.peer import PeerUnreachable
-from actors.runtime import sleep
+from actors.runtime import Event, sleep
 from fasterstore.replication.change import Batch, BlobContent, ObjectState, OutcomeKind, Piece, encode_batch
 from tests.customer_keys import bring
 from tests.web.app.hostile_peer import HostilePeer, frames, head, hold_until_closed
 from tests.web.app.multipart_client import PART_BYTES, Upload
 from tests.web.app.peers import TOKEN, Node, Pair
 from web.peer_client import PeerClient
+from web.receiving import Receiving
 
 MIB = 1024 * 1024
 
@@ -304,3 +306,42 @@ def test_a_pull_goes_on_when_its_sender_goes_away_and_the_next_batch_waits_for_i
         impatient.close()
         patient.close()
         node.close()
+
+
+def test_a_sender_that_tries_again_and_again_leaves_nothing_behind_that_waits_for_the_pull(new_store, hostile):
+    body = os.urandom(100_000)
+    may_send = Event()
+
+    def script(connection, data, request):
+        may_send.wait()
+        connection.sendall(head(len(data)) + frames(data))
+
+    peer = hostile(body, script)
+    node, batch = told_by(new_store, peer, body)
+    impatient = PeerClient(node.address, peer.address, TOKEN, timeout_secs=0.2)
+    patient = PeerClient(node.address, peer.address, TOKEN, timeout_secs=10)
+    try:
+        for _ in range(5):
+            with pytest.raises(PeerUnreachable):
+                impatient.send_objects(batch, 1)
+        for _ in range(60):
+            if len(batches_under_way()) == 1:
+                break
+            sleep(0.05)
+        assert len(batches_under_way()) == 1
+        assert len(node.worker.pulls) == 1
+        may_send.set()
+        assert patient.send_objects(batch, 1).outcomes[0].kind is not OutcomeKind.REFUSED
+        assert len(peer.ranges) == 1
+        assert node.store.send("GET", "/box/k").body == body
+    finally:
+        may_send.set()
+        impatient.close()
+        patient.close()
+        node.close()
+
+
+def batches_under_way():
+    """That of the pull itself, and those that wait for it."""
+    gc.collect()
+    return [found for found in gc.get_objects() if type(found) is Receiving]
