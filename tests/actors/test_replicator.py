@@ -337,6 +337,14 @@ def test_with_ack_one_and_no_ack_the_outcome_is_told_as_unknown_and_the_change_s
     assert type(a.put(b"k", b"again")) is m.Stored
 
 
+def test_with_ack_one_nothing_is_confirmed_by_a_peer_that_was_never_met(make_pair):
+    a, _b = make_pair(ack="one", timeout_secs=0.3, start=False)
+    a.links[0].down = True
+    a.start()
+    assert a.journal.ask(m.CreateBucket("b")).error == "ReplicationTimeout"
+    assert a.put(b"k", b"body").error == "ReplicationTimeout"
+
+
 def test_after_a_while_without_the_peer_answers_do_not_wait_until_it_is_back(make_pair):
     a, b = make_pair(ack="one", timeout_secs=30.0, degrade_secs=0.4)
     a.journal.ask(m.CreateBucket("b"))
