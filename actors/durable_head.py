@@ -4,7 +4,7 @@ Both actors are in one process. The journal sets the values after each batch and
 replicator gets its turn, one message is in its mailbox.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from actors import messages as m
@@ -55,7 +55,7 @@ class DurableHead:
 
     def hold(self, envelope: Envelope, answer: Any) -> bool:
         """For the journal: hand the asker on to the replicator, which gives the answer when a peer has the change; False if it need not."""
-        if not self._waits_for_ack or type(answer) is m.Refused or not _is_for_peers(envelope.message, answer):
+        if not self._waits_for_ack or type(answer) is m.Refused or not _is_for_peers(envelope.message):
             return False
         replicator = self._directory.find(REPLICATOR)
         if replicator is None:
@@ -65,19 +65,14 @@ class DurableHead:
 
 
 _FOR_PEERS = frozenset({
-    m.DeleteObjects, m.CopyObject, m.RenameObject, m.AmendObject, m.ConfigureBucket, m.CompleteUpload, m.CreateBucket, m.DeleteBucket,
-    SetHome,
+    m.DeleteObject, m.DeleteObjects, m.CopyObject, m.RenameObject, m.AmendObject, m.ConfigureBucket, m.CompleteUpload, m.CreateBucket,
+    m.DeleteBucket, SetHome,
 })  # fmt: skip
-"""Requests whose changes peers are told of. Not what came from a peer: two nodes that wait for each other would wait for ever."""
-_BY_MESSAGE: dict[type, Callable[[Any, Any], bool]] = {
-    m.CommitPut: lambda message, _answer: message.intent.replica is None and not (message.intent.upload or message.intent.repairs),
-    m.DeleteObject: lambda _message, answer: answer.lsn > 0,
-}
+"""Requests whose changes peers are told of, also where nothing was left to change: a DELETE that is sent again after a 503 says that
+the key is gone, and the peer may have it yet. Not what came from a peer: two nodes that wait for each other would wait for ever."""
 
 
-def _is_for_peers(message: Any, answer: Any) -> bool:
-    kind = type(message)
-    if kind in _FOR_PEERS:
-        return True
-    judge = _BY_MESSAGE.get(kind)
-    return judge is not None and judge(message, answer)
+def _is_for_peers(message: Any) -> bool:
+    if type(message) is m.CommitPut:
+        return message.intent.replica is None and not (message.intent.upload or message.intent.repairs)
+    return type(message) in _FOR_PEERS

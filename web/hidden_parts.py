@@ -7,7 +7,7 @@ are pulled one after the other; what bounds the speed is the bytes, not the roun
 
 from collections.abc import Iterator, Sequence
 
-from actors.messages import AbortUpload, CreateBucket, CreateUpload, Refused, Stored, UploadMade
+from actors.messages import AbortUpload, CreateUpload, Refused, Stored, UploadMade
 from actors.replication_messages import AdoptUpload, ClaimPart
 from actors.runtime import sleep
 from fasterstore.customer_key import CHECK_NAME
@@ -56,10 +56,6 @@ def _open(worker: Worker, state: ObjectState, token: str) -> ManifestNumber | Re
         return found.number
     message = CreateUpload(UploadIntent(state.bucket, state.key, token, {SYSTEM_NAME: token}, {}, {}, "", "", ""))
     answer = worker.answer_of("metadata-journal", message)
-    if isinstance(answer, Refused) and answer.error == "NoSuchBucket":
-        # Deleted here before the object came, which is later than what the delete knew: an object has a bucket.
-        worker.answer_of("metadata-journal", CreateBucket(state.bucket))
-        answer = worker.answer_of("metadata-journal", message)
     return answer.number if isinstance(answer, UploadMade) else answer
 
 

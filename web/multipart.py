@@ -41,6 +41,7 @@ from web.encryption import upload_encrypted
 from web.lookup import need_bucket
 from web.object_headers import describe, refuse_unbuilt, refuse_unsigned
 from web.object_version import key_of
+from web.peer_state import require_peer
 from web.reply import Headers, Reply, xml_reply
 from web.sealing import store
 from web.worker import Worker
@@ -228,7 +229,7 @@ def _completed_before(worker: Worker, request: Request, listed: Sequence[ListedP
     """The answer to a Complete that has been carried out already and is sent again, as clients do that lost the first answer.
 
     It is the same one if the object still consists of what that upload became, and the list gives the same ETag.
-    Raises: S3Error NoSuchUpload.
+    Raises: S3Error NoSuchUpload, ServiceUnavailable (no peer has it yet).
     """
     named = parse_upload_id(request.query["uploadId"])
     index = worker.reader()
@@ -237,6 +238,7 @@ def _completed_before(worker: Worker, request: Request, listed: Sequence[ListedP
         manifest = index.uploads.manifest(row.manifest)
         etag = composed_etag([part.etag for part in listed])
         if manifest is not None and (manifest.token, manifest.etag, row.etag) == (named[1], etag, etag):
+            require_peer(worker, row)
             told = _encryption_told(worker, row.system, key_to_repeat(worker, request, row))
             return _answer(request, etag, row.checksums, told)
     raise no_upload(request)

@@ -8,6 +8,7 @@ from typing import Any
 
 from fasterstore.model import ObjectRow
 from fasterstore.replication.board import PeerCell, PeerState, ReplicationBoard
+from fasterstore.s3.errors import from_store
 from web.fetch_through import CATCHING_UP_MS
 from web.reply import Headers
 from web.worker import Worker
@@ -26,6 +27,19 @@ def replication_headers(worker: Worker, row: ObjectRow) -> Headers:
     if row.origin != worker.node_id:
         return [(STATUS_HEADER, REPLICA)]
     return [(STATUS_HEADER, COMPLETED if row.stamp <= board.acked_stamp() else PENDING)]
+
+
+def require_peer(worker: Worker, row: ObjectRow) -> None:
+    """For an answer that no actor gives: with FS_REPLICATION_ACK=one a peer must have that version of the object by now.
+
+    Unless writes do not wait for any peer at present, or it came from one. Raises: S3Error ServiceUnavailable (ReplicationTimeout).
+    """
+    board = worker.replication
+    if board is None or worker.settings.replication_ack != "one" or row.origin != worker.node_id:
+        return
+    cells = [cell for _peer, cell in board.cells()]
+    if not (any(row.stamp <= cell.acked_stamp for cell in cells) or all(cell.degraded for cell in cells)):
+        raise from_store("ReplicationTimeout")
 
 
 def peer_lines(worker: Worker) -> list[str]:

@@ -266,7 +266,8 @@ class Shipping:
 
     def has(self, lsn: int) -> bool:
         """Whether the peer has what that entry told of."""
-        if lsn > self._acked_lsn or (self._scan is not None and lsn <= self._scan.since_lsn):
+        scan = self._scan
+        if lsn > self._acked_lsn or (scan is not None and (not scan.begun or lsn <= scan.since_lsn)):
             return False
         return not any(first <= lsn <= last for first, last in self._withheld)
 

@@ -76,7 +76,7 @@ STORED = m.Stored("e", 1, 5)
         (m.CommitPut(PUT._replace(bucket="", key=b"", repairs=9), 1, b"", None, 0), STORED, False),
         (m.CommitPut(PUT, 1, b"", None, 0), m.Refused("PreconditionFailed"), False),
         (m.DeleteObject("b", DeleteIntent(b"k")), m.Deleted(5), True),
-        (m.DeleteObject("b", DeleteIntent(b"k")), m.Deleted(0), False),
+        (m.DeleteObject("b", DeleteIntent(b"k")), m.Deleted(0), True),
         (m.DeleteObjects("b", []), m.DeletedMany([]), True),
         (m.CreateBucket("b"), m.BucketMade(1), True),
         (SetHome("b", bytes(16)), m.Done(), True),

@@ -328,10 +328,21 @@ def test_with_ack_one_and_no_ack_the_outcome_is_told_as_unknown_and_the_change_s
     answer = a.put(b"k", b"body")
     assert (type(answer), answer.error) == (m.Refused, "ReplicationTimeout")
     assert a.view.locate("b", b"k").object is not None
-    assert a.replicator.ask(ReplicationStatus())["timeouts"] == 1
+    for _ in range(2):
+        answer = delete(a, b"k")
+        assert (type(answer), answer.error) == (m.Refused, "ReplicationTimeout"), "what was deleted before may be there yet at the peer"
+    assert a.replicator.ask(ReplicationStatus())["timeouts"] == 3
     a.links[0].down = False
     settle(a, b)
     assert type(a.put(b"k", b"again")) is m.Stored
+
+
+def test_with_ack_one_nothing_is_confirmed_by_a_peer_that_was_never_met(make_pair):
+    a, _b = make_pair(ack="one", timeout_secs=0.3, start=False)
+    a.links[0].down = True
+    a.start()
+    assert a.journal.ask(m.CreateBucket("b")).error == "ReplicationTimeout"
+    assert a.put(b"k", b"body").error == "ReplicationTimeout"
 
 
 def test_after_a_while_without_the_peer_answers_do_not_wait_until_it_is_back(make_pair):
@@ -451,3 +462,26 @@ def test_a_peer_that_was_sent_everything_is_compared_once_after_it(make_pair, mo
             break
         sleep(0.05)
     assert wait_for_diff(a)["number"] == 2
+
+
+def test_a_deletion_that_was_forgotten_before_the_peer_heard_of_it_leaves_both_sides_the_same(make_pair, monkeypatch):
+    """The peer was away for longer than tombstones are kept. Neither log nor scan tells of the key that only it has."""
+    monkeypatch.setattr(replicator, "COMPARE_LOOK_SECS", 0.1)
+    a, b = make_pair()
+    a.journal.ask(m.CreateBucket("b"))
+    for key in (b"kept", b"deleted"):
+        a.put(key, b"body")
+    settle(a, b)
+    a.links[0].down = b.links[0].down = True
+    delete(a, b"deleted")
+    while a.peer_status()["lag_entries"] == 0:
+        sleep(0.02)
+    a.stop()
+    a.now_ms += 31 * 86_400_000
+    a.start()
+    while a.view.replication.state().tombstones:
+        a.journal.tell(m.Tick())
+        sleep(0.02)
+    a.links[0].down = b.links[0].down = False
+    settle(a, b)
+    assert ("b", b"deleted") in a.states()[0], "nothing is deleted for want of a word that it was"

@@ -141,3 +141,25 @@ def test_a_peer_that_is_always_a_little_behind_is_not_taken_for_one_that_was_awa
         assert peer.acked_lsn == lsn - 1
         work = following
     assert 1_000_000 - 2000 <= peer.cursor(1_000_000, now).level_ms < 1_000_000
+
+
+def test_a_peer_that_was_never_met_has_nothing():
+    """With FS_REPLICATION_ACK=one every write was answered at once as long as a new peer had not answered."""
+    peer = Shipping(NODE, LOG, 10, 100, None, 0.0)
+    peer.start(0.0)
+    grow(peer, 11)
+    assert not any(peer.has(lsn) for lsn in (1, 10, 11))
+
+
+def test_a_peer_that_is_away_has_nothing_new_once_it_is_to_be_sent_everything():
+    peer = level()
+    work = work_of(grow(peer, 11))
+    peer.failed(work.number, "reset", 0.0)
+    peer.resync("asked for", 0.0)
+    grow(peer, 12)
+    assert not any(peer.has(lsn) for lsn in (11, 12))
+    page = work_of(peer.met(PEER, PEER_LOG, 0, 1.0))
+    peer.was_read(page.number, None, 50, 1, 1.0)
+    assert not peer.has(12)
+    acked(peer, page, 1.0)
+    assert peer.has(12)

@@ -3,6 +3,7 @@
 import pytest
 
 from fasterstore.replication.board import PeerCell, PeerState
+from tests.web.app.multipart_client import Upload, code
 
 PEERS = ("http://127.0.0.1:9001", "http://127.0.0.1:9002")
 WITH_PEERS = {"FS_REPLICATION_PEERS": ",".join(PEERS), "FS_INTERNAL_TOKEN": "a-token-of-our-own"}
@@ -105,3 +106,21 @@ def test_a_node_without_peers_tells_nothing(store):
     store.send("PUT", "/box/key", b"bytes")
     assert status_of(store) is None
     assert readyz(store) == ["ready"]
+
+
+def test_a_complete_that_is_sent_again_waits_for_a_peer_as_the_first_one_did(new_store):
+    """The first was a 503 after FS_REQUEST_TIMEOUT_SECS. No actor gives the second answer, so the board is asked."""
+    made = new_store(**WITH_PEERS, FS_REPLICATION_ACK="one")
+    made.make_bucket("box")
+    upload = Upload(made)
+    upload.put(1, b"bytes")
+    upload.complete()
+    assert code(upload.complete()) == (503, "ServiceUnavailable")
+    stamp = stamp_of(made, b"k")
+    tell(made, PEERS[0], PeerState.SHIPPING, acked_stamp=stamp - 1)
+    tell(made, PEERS[1], PeerState.UNREACHABLE, degraded=True)
+    assert code(upload.complete()) == (503, "ServiceUnavailable")
+    tell(made, PEERS[0], PeerState.UNREACHABLE, degraded=True)
+    assert upload.complete().status == 200
+    tell(made, PEERS[0], PeerState.SHIPPING, acked_stamp=stamp)
+    assert upload.complete().status == 200
