@@ -436,7 +436,7 @@ class Shipping:
         firsts = self._flights.first_lsns() + ([self._log.first] if self._log else [])
         self._acked_lsn = max(self._acked_lsn, min(firsts, default=self._head.lsn + 1) - 1)
         self._marks.ack(self._acked_lsn)
-        if self._scan is not None and not self._scan.todo and not self._flights.scanning():
+        if self._scan is not None and self._scan.begun and not self._scan.todo and not self._flights.scanning():
             self._scan = None
             if self._is_up:
                 self._up()

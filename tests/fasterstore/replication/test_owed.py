@@ -163,3 +163,19 @@ def test_a_peer_that_is_away_has_nothing_new_once_it_is_to_be_sent_everything():
     assert not peer.has(12)
     acked(peer, page, 1.0)
     assert peer.has(12)
+
+
+def test_a_resync_that_waits_for_the_peer_is_not_ended_by_what_was_on_its_way_before():
+    """The entries that came meanwhile, and those that had failed, were never sent."""
+    peer = level()
+    first = work_of(grow(peer, 11))
+    grow(peer, 12)
+    second = work_of(peer.was_read(first.number, 11, 50, 1, 0.0))
+    peer.was_read(second.number, 12, 50, 1, 0.0)
+    peer.failed(second.number, "reset", 0.0)
+    peer.resync("asked for", 0.0)
+    grow(peer, 13)
+    acked(peer, first, 0.0)
+    assert peer.scan_reason == "asked for"
+    assert not any(peer.has(lsn) for lsn in (12, 13))
+    assert isinstance(work_of(peer.met(PEER, PEER_LOG, 0, 1.0)), ScanPage)
