@@ -4,10 +4,10 @@ import pytest
 
 from fasterstore.replication import owed, shipping
 from fasterstore.replication.board import PeerState
-from fasterstore.replication.cursor import Address
+from fasterstore.replication.cursor import START, Address
 from fasterstore.replication.owed import Owed
 from fasterstore.replication.shipping import Shipping
-from fasterstore.replication.work import LogRange, Meet, OwedKeys, Read, ScanPage
+from fasterstore.replication.work import LogRange, Meet, OwedKeys, Read, Save, ScanPage
 
 NODE, LOG, PEER, PEER_LOG, OTHER_LOG = (bytes([number]) * 16 for number in range(1, 6))
 
@@ -179,3 +179,19 @@ def test_a_resync_that_waits_for_the_peer_is_not_ended_by_what_was_on_its_way_be
     assert peer.scan_reason == "asked for"
     assert not any(peer.has(lsn) for lsn in (12, 13))
     assert isinstance(work_of(peer.met(PEER, PEER_LOG, 0, 1.0)), ScanPage)
+
+
+def test_a_resync_that_waits_for_the_peer_is_kept_across_a_restart():
+    peer = level()
+    work = work_of(grow(peer, 11))
+    peer.failed(work.number, "reset", 0.0)
+    assert Save() in peer.resync("asked for", 0.0)
+    grow(peer, 12)
+    again = Shipping(NODE, LOG, 14, 140, peer.cursor(1, 0.0), 0.0)
+    again.start(0.0)
+    assert again.scan_reason == "asked for"
+    assert not any(again.has(lsn) for lsn in (11, 12, 14))
+    works = [action.work for action in again.met(PEER, PEER_LOG, -100.0, 0.0) if isinstance(action, Read)]
+    while not isinstance(works[-1], ScanPage):
+        works += [action.work for action in again.was_read(works[-1].number, works[-1].last_lsn, 0, 0, 0.0) if isinstance(action, Read)]
+    assert works[-1][1:] == (START, None)
