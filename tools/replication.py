@@ -4,7 +4,7 @@ Asks `/_admin/replication` of the node at FS_ENDPOINT with the admin key, and no
 over, with a progress line where somebody watches; the node goes on with it whether or not this tool is still there.
 
 Exit codes: 0 all is well (in step, no differences, done), 1 it is not (a peer is behind, differences were found, it failed), 2 a wrong
-setting or wrong arguments, 3 the node gave no answer or refused.
+setting or wrong arguments, 3 the node gave no answer or refused, 130 interrupted.
 """
 
 import json
@@ -22,7 +22,7 @@ from tools.endpoint import endpoint_of
 from tools.progress_bar import ProgressBar
 from tools.replication_table import differences_table, is_in_step, peers_table, summary_of
 
-EXIT_NOT_WELL, EXIT_WRONG_SETTING, EXIT_NO_ANSWER = 1, 2, 3
+EXIT_NOT_WELL, EXIT_WRONG_SETTING, EXIT_NO_ANSWER, EXIT_INTERRUPTED = 1, 2, 3, 130
 _PATH = "/_admin/replication"
 _TIMEOUT_MIN_SECS = 30.0
 _PATIENCE_SECS = 10.0
@@ -112,6 +112,9 @@ def main(environ: Mapping[str, str], verb: Callable[[NodeAsked], int]) -> int:
         except Trouble as error:
             print(error, file=sys.stderr)
             return error.code
+        except KeyboardInterrupt:
+            print("the node goes on with what it was asked for", file=sys.stderr)
+            return EXIT_INTERRUPTED
 
 
 def status(node: NodeAsked, *, as_json: bool, wait_secs: float = 0.0) -> int:
@@ -153,10 +156,12 @@ def diff(node: NodeAsked, peer: str, *, heal: bool, as_json: bool) -> int:
 
     def wait_for(found: Status, number: int) -> Status:
         while _diff_number(found) < number or found["diff"]["running"]:
-            done = found["diff"] or {"items": 0, "total": 0}
+            done, seen = found["diff"] or {"items": 0, "total": 0}, _diff_number(found)
             bar.show("comparing", done["items"], done["total"])
             sleep(POLL_SECS)
             found = node.peer(peer)
+            if _diff_number(found) < seen:
+                raise Trouble("the node was started anew meanwhile, and has forgotten the comparison; ask again", EXIT_NOT_WELL)
         return found
 
     try:

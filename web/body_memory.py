@@ -8,7 +8,7 @@ room. Must never: know HTTP or sockets; allocate anything.
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
 from actors.runtime import Event
 from fasterstore.s3.errors import from_store
@@ -39,7 +39,7 @@ class BodyMemory:
     waited for; is_short, True above half of the limit: whoever can do with less should.
     """
 
-    __slots__ = ("_counters", "_limit_bytes", "_number", "_patience_secs", "_queue", "is_short", "used_bytes", "wanted_bytes")
+    __slots__ = ("_counters", "_left", "_limit_bytes", "_number", "_patience_secs", "_queue", "is_short", "used_bytes", "wanted_bytes")
 
     def __init__(self, limit_bytes: int, patience_secs: float, counters: HttpCounters | None = None) -> None:
         self._counters = counters or HttpCounters()
@@ -47,6 +47,7 @@ class BodyMemory:
         self._patience_secs = patience_secs
         self._queue: list[tuple[int, int, _Waiting]] = []
         self._number = 0
+        self._left = 0
         self.used_bytes = 0
         self.wanted_bytes = 0
         self.is_short = False
@@ -89,7 +90,9 @@ class BodyMemory:
         queue = self._queue
         while queue and (queue[0][2].left or self.used_bytes + queue[0][0] <= self._limit_bytes):
             need_bytes, _, waiting = heappop(queue)
-            if not waiting.left:
+            if waiting.left:
+                self._left -= 1
+            else:
                 self.wanted_bytes -= need_bytes
                 self.overdraw(need_bytes)
                 waiting.granted.set()
@@ -116,23 +119,33 @@ class BodyMemory:
         else:
             waiting.left = True
             self.wanted_bytes -= waiting.size_bytes
+            self._left += 1
+            if self._left > len(self._queue) // 2:
+                # Behind smaller ones, which keep coming in a flood, the large ones that left would never be reached.
+                self._queue = [entry for entry in self._queue if not entry[2].left]
+                heapify(self._queue)
+                self._left = 0
 
 
 class Account:
-    """What one request holds of it; closed at the request's end by who serves the connection."""
+    """What one request holds of it; closed at the request's end by who serves the connection.
 
-    __slots__ = ("held_bytes", "memory")
+    Attributes: held_bytes; waits, set to False for who is trusted and few: room is then taken whether there is any or not.
+    """
+
+    __slots__ = ("held_bytes", "memory", "waits")
 
     def __init__(self, memory: BodyMemory) -> None:
         self.memory = memory
         self.held_bytes = 0
+        self.waits = True
 
     def take(self, size_bytes: int, may_wait: bool = False) -> None:
         """Take room for this request. Waits only while it holds nothing, or nothing that does not come back by itself (`may_wait`).
 
         Raises: S3Error SlowDown.
         """
-        if self.held_bytes and not may_wait:
+        if not self.waits or (self.held_bytes and not may_wait):
             self.memory.overdraw(size_bytes)
         else:
             self.memory.take(size_bytes)

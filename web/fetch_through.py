@@ -6,16 +6,18 @@ by frame; its turn comes all the same. Only then: a node that is not being sent 
 """
 
 import logging
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, TypeVar
 
 from actors.peer import PeerRefused, PeerUnreachable
+from actors.runtime import Timeout
 from fasterstore.customer_key import CHECK_NAME
 from fasterstore.model import NO_BLOB, ObjectRow
 from fasterstore.replication.anti_entropy import Page
 from fasterstore.replication.blob_frames import FRAME_BYTES
 from fasterstore.replication.change import BATCH_VERSION, Batch, BlobContent, ManifestContent, ObjectState, OutcomeKind, Piece
 from fasterstore.replication.digest import KeyRange, Place, Scope, after
+from fasterstore.replication.plausible import is_plausible
 from fasterstore.s3.errors import from_store
 from web.context import Request
 from web.peer_client import PeerClient
@@ -30,8 +32,13 @@ logger = logging.getLogger("fasterstore.internal")
 CATCHING_UP_MS = 30_000
 """So long after a peer last sent a piece of all it has, or after this node was started, it may lack something."""
 SILENCE_MS = 5_000
+ASKED_SECS = 3.0
+"""So long a peer is waited for that does not say what it has."""
 BROUGHT_MAX_BYTES = 1024 * 1024
 """Up to this an object is brought here before it is answered."""
+
+
+_Answer = TypeVar("_Answer")
 
 
 class Fetched(NamedTuple):
@@ -71,14 +78,16 @@ def fetch(worker: Worker, request: Request) -> Fetched | None:
 
 def _ask(worker: Worker, client: PeerClient, bucket: str, key: bytes, needs_parts: bool) -> Fetched | None:
     place = Place(bucket, key)
-    page = client.snapshot_page(KeyRange(Scope.OBJECTS, place, after(place)), 1)
+    page = _soon(client, lambda: client.snapshot_page(KeyRange(Scope.OBJECTS, place, after(place)), 1))
     state = page.states[0] if page.states else None
-    if not isinstance(state, ObjectState) or (state.bucket, state.key) != (bucket, key) or is_beaten(worker.reader(), state):
+    if not isinstance(state, ObjectState) or (state.bucket, state.key) != (bucket, key):
+        return None
+    if not is_plausible(state) or is_beaten(worker.reader(), state):
         return None
     is_passed_on = state.size_bytes > BROUGHT_MAX_BYTES and not needs_parts and CHECK_NAME not in state.system
     # The bucket's policy comes first in any case.
     changes = _bucket(client, bucket).states if worker.reader().bucket(bucket) is None else ()
-    status = client.status()
+    status = _soon(client, client.status)
     batch = Batch(BATCH_VERSION, status.node_id, status.log_uuid, 0, 0, changes if is_passed_on else (*changes, state))
     for outcome in Receiving(worker, batch, client).run():
         if outcome.kind is OutcomeKind.REFUSED:
@@ -88,7 +97,19 @@ def _ask(worker: Worker, client: PeerClient, bucket: str, key: bytes, needs_part
 
 def _bucket(client: PeerClient, bucket: str) -> Page:
     place = Place(bucket, b"")
-    return client.snapshot_page(KeyRange(Scope.BUCKETS, place, after(place)), 1)
+    return _soon(client, lambda: client.snapshot_page(KeyRange(Scope.BUCKETS, place, after(place)), 1))
+
+
+def _soon(client: PeerClient, question: Callable[[], _Answer]) -> _Answer:
+    """The answer to one question. Raises PeerUnreachable, also after ASKED_SECS: a reader waits, and perhaps for nothing."""
+    bound = Timeout(ASKED_SECS)
+    try:
+        with bound:
+            return question()
+    except Timeout as passed:
+        if passed is not bound:
+            raise
+        raise PeerUnreachable(f"{client.address} did not answer a reader in {ASKED_SECS:g} s") from None
 
 
 def _row_of(state: ObjectState) -> ObjectRow:

@@ -2,7 +2,8 @@
 
 Closed while the token is the built-in one. A proof (`fasterstore.internal_signing`) is what nodes send. The bare token is honoured only
 where nobody can listen: over TLS, or from this machine. The caller's `source` must be one of FS_REPLICATION_PEERS, always for a proof;
-by the bare token one may read without being a peer. Never reads a body: the hash that was proved is checked where the body is read
+by the bare token one may read without being a peer. A node that encrypts what it stores tells nothing in the clear, to a peer neither.
+Never reads a body: the hash that was proved is checked where the body is read
 (`web.internal_body`).
 """
 
@@ -22,6 +23,10 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 _CLOSED = "/_internal is closed until FS_INTERNAL_TOKEN is set to a value of your own."
 _IN_THE_CLEAR = (
     f"The token itself is honoured only over TLS or from the node's own machine. Sign the request: {TOKEN_HEADER}: v1:<seconds>:<HMAC>."
+)
+_NEEDS_TLS = (
+    "This node encrypts what it stores, so other nodes reach it over https:// only. "
+    "If a proxy ends TLS, it must send X-Forwarded-Proto and be one of FS_TRUSTED_PROXIES."
 )
 
 
@@ -50,6 +55,10 @@ class InternalGate:
         else:
             self._judge_token(request, value, is_local)
         self._judge_source(request, is_proof(value))
+        if settings.encryption_key is not None and not (request.is_secure or is_local):
+            # What is told and taken here is plaintext, whatever URL the peer has for this node.
+            self._refusals.refused("plain-http", f"{request.peer_ip} calls over plain HTTP, and this node's objects are encrypted")
+            raise S3Error("AccessDenied", _NEEDS_TLS)
         return AuthResult(SCHEME, "", stated if _HASH.fullmatch(stated) else UNSIGNED_PAYLOAD)
 
     def _judge_proof(self, request: Request, refusal: str, now_ms: int) -> None:

@@ -1,12 +1,13 @@
 """POST /_internal/replicate/object and /_internal/replicate/delete: a batch of a peer's changes; answered when it is on stable storage.
 
 Both take the same batches (`fasterstore.replication.change`): objects and the buckets they need come by the first, tombstones and buckets
-by the second. While bytes are pulled the answer is begun, and says with a space a second that this node is at work; a sender that goes
-away meanwhile ends no pull that was begun. Applying a batch twice changes nothing.
+by the second. While bytes are pulled the answer is begun, and says with a space a second that this node is at work. A sender that goes
+away meanwhile stops no pull that was begun, but nobody waits for it any more: over a line that breaks every few seconds each batch would
+be kept until the longest pull has ended. Applying a batch twice changes nothing.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from typing import Any
 
@@ -57,10 +58,12 @@ def _apply(worker: Worker, request: Request, foreign: type) -> Reply:
     if not batch.upto_lsn:
         worker.scan_heard_ms[0] = worker.now_ms()
     log_uuid = index.log_uuid()
-    work = spawn(_outcomes, Receiving(worker, batch, worker.peers.client(source)))
+    receiving = Receiving(worker, batch, worker.peers.client(source))
+    work = spawn(_outcomes, receiving)
     joinall([work], timeout=LIFE_SIGN_SECS)
     if not work.ready():
-        return Reply(HTTPStatus.OK, [("Content-Type", "application/msgpack")], _told_late(worker, log_uuid, work))  # type: ignore[arg-type]
+        late = _LateAnswer(receiving, work, lambda: _answer(worker, log_uuid, work.value))
+        return Reply(HTTPStatus.OK, [("Content-Type", "application/msgpack")], late)  # type: ignore[arg-type]
     return packed_reply(_answer(worker, log_uuid, work.value))
 
 
@@ -78,13 +81,21 @@ def _answer(worker: Worker, log_uuid: bytes, outcomes: "list[Outcome] | Exceptio
     return encode_answer(BatchAnswer(worker.node_id, log_uuid, tuple(outcomes)))
 
 
-def _told_late(worker: Worker, log_uuid: bytes, work: Any) -> Iterator[bytes]:
-    """The answer's body, begun before it is known. Raises what `_answer` raises: the connection is reset then."""
-    try:
-        while not work.ready():
+class _LateAnswer:
+    """The answer's body, begun before it is known. Raises what `answer` raises: the connection is reset then."""
+
+    def __init__(self, receiving: Receiving, work: Any, answer: Callable[[], bytes]) -> None:
+        self._receiving = receiving
+        self._work = work
+        self._answer = answer
+
+    def __iter__(self) -> Iterator[bytes]:
+        while not self._work.ready():
             yield LIFE_SIGN
-            joinall([work], timeout=LIFE_SIGN_SECS)
-        yield _answer(worker, log_uuid, work.value)
-    finally:
-        # The sender has gone, and asks again: pulls go on, but one batch for each of its tries must not wait for their end.
-        work.kill(block=False)
+            joinall([self._work], timeout=LIFE_SIGN_SECS)
+        yield self._answer()
+
+    def close(self) -> None:
+        """Called at the end in any case."""
+        if not self._work.ready():
+            self._receiving.leave(self._work)

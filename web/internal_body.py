@@ -26,11 +26,15 @@ def receive(worker: Worker, request: Request, max_bytes: int = BATCH_HARD_MAX_BY
     if length > max_bytes:
         worker.refusals.refused("oversized-body", f"{request.peer_ip} sends a body of {length} bytes; at most {max_bytes} are taken")
         raise S3Error("EntityTooLarge", ProposedSize=str(length), MaxSizeAllowed=str(max_bytes))
+    # A peer has a few batches on their way, and waits for a sign of life: behind a crowd of clients it would fall back ever further.
+    request.account.waits = False
     body = request.input.read(length) if length else b""
     if len(body) != length:
         worker.refusals.refused("short-body", f"{request.peer_ip} sent {len(body)} of {length} bytes")
         raise S3Error("IncompleteBody")
     request.bytes_in += length
+    # What is not coming any more needs no room among the bodies: this one may wait for hours for what is pulled.
+    request.account.close()
     stated = request.identity.payload
     if stated != UNSIGNED_PAYLOAD:
         found = (offload(sha256, body) if length >= OFFLOAD_MIN_BYTES else sha256(body)).hexdigest()

@@ -1,8 +1,9 @@
 """One peer, as this node calls it (`actors.peer.PeerClient` over HTTP): signed requests, bounded answers, two ways to fail.
 
 Used by the replicator in the storage process, and by web workers that pull bytes. Owns a few kept connections. Never follows a redirect,
-never takes a proxy, a password or a certificate authority from the environment, never tries again; never sends the token itself. What
-bounds a call is lack of progress, `timeout_secs` at most, and ANSWER_MAX_BYTES. Usable from several greenlets at once.
+never takes a proxy, a password or requests' certificate authorities from the environment (without FS_CA_CERT those of OpenSSL count, which
+reads SSL_CERT_FILE), never tries again; never sends the token itself. What bounds a call is lack of progress, `timeout_secs` at most, a
+least pace, and ANSWER_MAX_BYTES. Usable from several greenlets at once.
 """
 
 import re
@@ -11,7 +12,7 @@ import ssl
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from http import HTTPStatus
-from time import time
+from time import monotonic, time
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -22,6 +23,7 @@ from requests.structures import CaseInsensitiveDict
 from urllib3.connection import HTTPConnection
 
 from actors.peer import PeerRefused, PeerStatus, PeerUnreachable
+from actors.runtime import Timeout
 from fasterstore.errors import UnsupportedFormat
 from fasterstore.internal_signing import SOURCE_PARAMETER, Call, signed_headers
 from fasterstore.replication.anti_entropy import Page
@@ -31,7 +33,7 @@ from fasterstore.replication.change_reading import MalformedBatch, decode_answer
 from fasterstore.replication.digest import KeyRange, MalformedDigest, RangeDigest, pack_question, unpack_answer
 from fasterstore.replication.peer_status import decode_status
 from fasterstore.replication.state_page import PAGE_HARD_MAX_BYTES, decode_page, question
-from web.peer_stream import BlobStream, innermost, read_some
+from web.peer_stream import BlobStream, innermost, paced_secs, read_some
 
 ANSWER_MAX_BYTES = 8 * 1024 * 1024
 """A page of states, digests or outcomes is smaller; a longer answer is given up."""
@@ -158,7 +160,7 @@ class PeerClient:
         return BlobStream(self.address, response, length, self._stall_secs)
 
     def _apply(self, path: str, body: bytes, changes: int) -> BatchAnswer:
-        answer = self._document("POST", path, [], body, self._stall_secs).lstrip(LIFE_SIGN)
+        answer = self._document("POST", path, [], body, self._stall_secs, is_paced=False).lstrip(LIFE_SIGN)
         return self._understood(decode_answer, answer, changes)
 
     def _understood(self, decode: Callable[..., Any], *arguments: Any) -> Any:
@@ -168,13 +170,21 @@ class PeerClient:
             raise PeerRefused(f"the answer of {self.address} cannot be read: {error}") from None
 
     def _document(
-        self, method: str, path: str, pairs: _Pairs, body: bytes = b"", wait_secs: float = 0, max_bytes: int = ANSWER_MAX_BYTES
+        self,
+        method: str,
+        path: str,
+        pairs: _Pairs,
+        body: bytes = b"",
+        wait_secs: float = 0,
+        max_bytes: int = ANSWER_MAX_BYTES,
+        *,
+        is_paced: bool = True,
     ) -> bytes:
         response = self._send(method, path, pairs, body, {}, wait_secs or self._timeout_secs)
         try:
             if response.status_code != HTTPStatus.OK:
                 raise self._refusal(response)
-            return b"".join(self._pieces(response, max_bytes))
+            return b"".join(self._pieces(response, max_bytes, is_paced=is_paced))
         finally:
             # A whole answer has given its connection back; the rest of any other must not be taken for the next answer.
             response.close()
@@ -192,19 +202,29 @@ class PeerClient:
         prepared.headers = CaseInsensitiveDict(headers)
         prepared.hooks = {"response": []}
         prepared.body = body or None
+        # The timeout of the socket begins anew with each byte of the head.
+        whole_secs = CONNECT_SECS + paced_secs(wait_secs, len(body))
+        bound = Timeout(whole_secs)
         try:
-            return self._adapter.send(prepared, stream=True, timeout=(CONNECT_SECS, wait_secs))
+            with bound:
+                return self._adapter.send(prepared, stream=True, timeout=(CONNECT_SECS, wait_secs))
+        except Timeout as passed:
+            if passed is not bound:
+                raise
+            raise PeerUnreachable(f"{self.address} did not answer in {whole_secs:g} s") from None
         except (requests.Timeout, urllib3.exceptions.TimeoutError):
             raise PeerUnreachable(f"{self.address} did not answer in {wait_secs:g} s") from None
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             raise PeerUnreachable(f"{self.address}: {innermost(error)}") from None
 
-    def _pieces(self, response: requests.Response, max_bytes: int) -> Iterator[bytes]:
-        left = max_bytes
+    def _pieces(self, response: requests.Response, max_bytes: int, *, is_paced: bool = True) -> Iterator[bytes]:
+        left, began = max_bytes, monotonic()
         while piece := read_some(self.address, response):
             left -= len(piece)
             if left < 0:
                 raise PeerRefused(f"{self.address} answers without an end")
+            if is_paced and monotonic() - began > paced_secs(self._timeout_secs, max_bytes - left):
+                raise PeerUnreachable(f"{self.address} sends too slowly")
             yield piece
 
     def _refusal(self, response: requests.Response) -> Exception:

@@ -53,13 +53,18 @@ class BlobStream:
                 piece = read_some(self._address, self._response)
                 if not piece:
                     raise PeerUnreachable(f"{self._address} ended the bytes of a blob too soon")
-                if monotonic() - began > self._timeout_secs * (1 + filled // PIECE_BYTES):
+                if monotonic() - began > paced_secs(self._timeout_secs, filled):
                     raise PeerUnreachable(f"{self._address} sends too slowly")
                 self._kept = memoryview(piece)
             count = min(len(self._kept), len(view) - filled)
             view[filled : filled + count] = self._kept[:count]
             self._kept = self._kept[count:]
             filled += count
+
+
+def paced_secs(timeout_secs: float, size_bytes: int) -> float:
+    """How long that many bytes may take in all: who sends one now and then is given up like who sends none."""
+    return timeout_secs * (1 + size_bytes // PIECE_BYTES)
 
 
 def read_some(address: str, response: requests.Response) -> bytes:

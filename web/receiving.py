@@ -11,6 +11,7 @@ No handler's object exists for each change: a batch of 256 small objects costs m
 import logging
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 from actors.messages import Refused, Stored
 from actors.peer import PeerRefused, PeerUnreachable
@@ -68,6 +69,15 @@ class Receiving:
         self._objects: list[_Object] = []
         self._buckets: list[tuple[int, BucketState]] = []
         self._removals: list[tuple[int, Tombstone]] = []
+        self._is_left = False
+        self._waits_for_pull = False
+
+    def leave(self, work: Any) -> None:
+        """Nobody waits for the outcomes any more: begin no further pull, nor wait for one. `work` is the greenlet in `run`."""
+        self._is_left = True
+        if self._waits_for_pull:
+            # It holds nothing there; anywhere else it may, and comes to its end by itself.
+            work.kill(block=False)
 
     def run(self) -> list[Outcome]:
         """Have all of it applied; the outcome of each change, in order. Raises S3Error ServiceUnavailable while there is no storage."""
@@ -75,7 +85,7 @@ class Receiving:
         missing = self._apply(self._buckets, self._objects, self._removals)
         self._store_inline()
         for _ in range(ROUNDS_MAX):
-            if not missing:
+            if not missing or self._is_left:
                 break
             missing = self._apply([], self._pull(missing), [])
         return self._outcomes
@@ -150,7 +160,13 @@ class Receiving:
                 again.append((place, state))
                 continue
             tried.add(thing)
-            pulled = self._worker.pulls.run((self._log_uuid, *thing), partial(self._pulled, state))
+            if self._is_left:
+                break
+            self._waits_for_pull = True
+            try:
+                pulled = self._worker.pulls.run(self._client.address, (self._log_uuid, *thing), partial(self._pulled, state))
+            finally:
+                self._waits_for_pull = False
             if pulled.is_own:
                 self._outcomes[place] = pulled.outcome
             else:

@@ -16,7 +16,7 @@ _TEXT_MAX_CHARS = 200
 
 KINDS = (
     "wrong-token", "clock-skew", "token-in-the-clear", "foreign-source", "endless-body", "oversized-body", "short-body", "wrong-hash",
-    "unreadable", "same-node", "wrong-bytes", "cannot-pull",
+    "unreadable", "same-node", "wrong-bytes", "cannot-pull", "plain-http",
 )  # fmt: skip
 """A kind's place in this tuple is its number."""
 

@@ -7,22 +7,41 @@ import re
 from functools import lru_cache
 
 from fasterstore.customer_key import CHECK_NAME
+from fasterstore.digests import CHECKSUM_ALGORITHMS
 from fasterstore.replication.change import BlobContent, BucketState, Change, ManifestContent, ObjectState, Piece
+from fasterstore.replication.plausible_settings import is_acl, is_readable
 from fasterstore.s3.errors import S3Error
 from fasterstore.s3.names import validate_bucket, validate_key
 from fasterstore.sealed_body import sealed_bytes
 
 _NO_HEADER = re.compile("[\0\r\n]|[^\0-\xff]")
 """Values are sent as latin-1, one line each."""
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]*")
+"""Of user metadata, behind its prefix."""
+_HEADERS = frozenset(
+    ("content-type", "cache-control", "content-disposition", "content-encoding", "content-language", "expires", CHECK_NAME)
+)
+"""Names of system metadata besides those of S3's own headers. All are sent as they are, and another Content-Length would be believed."""
+TIME_MAX_MS = 253_402_300_799_999
+"""The last of the year 9999: no client reads a later Last-Modified, and one in a listing spoils all of it."""
 
 
 def is_plausible(change: Change) -> bool:
     """May this change be joined at all?"""
     if isinstance(change, BucketState):
-        return _is_bucket_name(change.name)
+        return _is_bucket_name(change.name) and _is_bucket(change)
     if not (_is_bucket_name(change.bucket) and _is_key(change.key)):
         return False
-    return not isinstance(change, ObjectState) or (_is_sendable(change) and _has_its_bytes(change))
+    if not isinstance(change, ObjectState):
+        return change.deleted_ms <= TIME_MAX_MS
+    return change.modified_ms <= TIME_MAX_MS and is_acl(change.acl) and _is_sendable(change) and _has_its_bytes(change)
+
+
+def _is_bucket(state: BucketState) -> bool:
+    registers = state.registers
+    return all(create.created_ms <= TIME_MAX_MS for create in registers.creates) and all(
+        setting.document is None or is_readable(setting.name, setting.document) for setting in registers.settings
+    )
 
 
 @lru_cache(maxsize=1024)
@@ -43,9 +62,17 @@ def _is_key(key: bytes) -> bool:
 
 
 def _is_sendable(state: ObjectState) -> bool:
+    if not (
+        all(name in _HEADERS or (name.startswith("x-amz-") and _NAME.fullmatch(name)) for name in state.system)
+        and all(map(_NAME.fullmatch, state.user))
+        and state.checksums.keys() <= CHECKSUM_ALGORITHMS.keys()
+    ):
+        return False
     texts = [state.etag, *state.system, *state.system.values(), *state.user, *state.user.values(), *state.checksums.values()]
     if isinstance(state.content, ManifestContent):
         for part in state.content.parts:
+            if not part.checksums.keys() <= CHECKSUM_ALGORITHMS.keys():
+                return False
             texts += (part.etag, *part.checksums.values())
     return not any(map(_NO_HEADER.search, texts))
 

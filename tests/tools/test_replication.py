@@ -166,6 +166,12 @@ def test_a_comparison_can_be_ended(node: Any) -> None:
     assert node.asked == [("POST", "/_admin/replication", {"action": ["stop-diff"], "peer": [B]})]
 
 
+def test_a_comparison_that_a_restart_has_ended_is_not_waited_for(node: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    node.answers = [peers(IN_STEP), peers(IN_STEP | {"diff": RESULT | {"number": 1, "running": True}}), peers(IN_STEP)]
+    assert run(node, "diff", "", heal=False) == 1
+    assert "started anew" in capsys.readouterr().err
+
+
 def test_differences_are_listed_counted_and_1(node: Any, capsys: pytest.CaptureFixture[str]) -> None:
     found = RESULT | {"counts": {"newer-here": 2}, "differences": [DIFFERENCE], "healed": True}
     node.answers = [peers(IN_STEP), peers(IN_STEP | {"diff": found})]
@@ -209,3 +215,13 @@ def test_an_unknown_peer_is_named_with_those_there_are(node: Any, capsys: pytest
     for given in ("http://10.0.0.9", ""):
         assert run(node, "diff", given, heal=False) == 2
         assert capsys.readouterr().err == f"the peer must be one of {B}, {C}\n"
+
+
+def test_who_stops_watching_gets_a_line_and_no_traceback(node: Any, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
+    def interrupted(_secs: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(replication, "sleep", interrupted)
+    node.answers = [peers(IN_STEP), peers(IN_STEP | {"diff": RESULT | {"running": True}})]
+    assert run(node, "diff", "", heal=False) == 130
+    assert capsys.readouterr().err.strip().splitlines()[-1] == "the node goes on with what it was asked for"

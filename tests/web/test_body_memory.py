@@ -46,6 +46,23 @@ def test_the_smallest_goes_first_and_equals_in_their_order():
     assert large.get(timeout=1).held_bytes == 90
 
 
+def test_large_ones_that_gave_up_behind_smaller_ones_are_not_kept():
+    memory = BodyMemory(100, 0.05)
+    holder = taking(memory, 100).get(timeout=1)
+    for _ in range(5):
+        leaving = [taking(memory, 90) for _ in range(20)]
+        gevent.sleep(0.03)
+        # There is always a smaller one that still waits.
+        small = taking(memory, 10)
+        gevent.joinall(leaving, timeout=1)
+        assert not small.ready()
+    assert len(memory._queue) <= 2 * 6
+    assert memory.wanted_bytes <= 60
+    holder.close()
+    gevent.sleep(0.1)
+    assert (memory.used_bytes, memory.wanted_bytes) == (10, 0)
+
+
 def test_who_holds_something_never_waits():
     memory = BodyMemory(100, 5.0)
     one = taking(memory, 50).get(timeout=1)

@@ -106,6 +106,7 @@ def walk(read, prefix, delimiter, limit):
 # ---- against the model
 
 
+@pytest.mark.slow
 @cases(2600)
 @given(keys_of_a_bucket, names, delimiters, positions, limits)
 def test_a_page_is_what_the_model_says_and_reads_few_rows(keys, prefix, delimiter, after, limit):
@@ -118,6 +119,7 @@ def test_a_page_is_what_the_model_says_and_reads_few_rows(keys, prefix, delimite
     assert read.reads <= entries + 1
 
 
+@pytest.mark.slow
 @cases(1500)
 @given(keys_of_a_bucket, names, delimiters, st.one_of(st.integers(1, 5), st.sampled_from([64, 65])))
 def test_all_pages_together_hold_every_entry_once(keys, prefix, delimiter, limit):

@@ -2,13 +2,16 @@
 
 import json
 import os
+import socket
 
 import pytest
 
 from actors.replication_messages import SetPeers
+from actors.runtime import spawn
 from tests.customer_keys import bring
 from tests.web.app.multipart_client import PART_BYTES, Upload
-from tests.web.app.peers import Pair
+from tests.web.app.peers import Node, Pair
+from web import fetch_through
 
 MIB = 1024 * 1024
 
@@ -37,6 +40,7 @@ def test_a_key_that_is_only_at_the_peer_is_read_from_there(pair, size_bytes):
     assert (answer.status, answer.body, answer.headers["etag"]) == (200, body, sent.headers["etag"])
     assert (answer.headers["content-type"], answer.headers["x-amz-meta-colour"]) == ("text/odd", "blue")
     assert head.headers["content-length"] == str(size_bytes)
+    assert {one.headers["x-amz-replication-status"] for one in (head, answer)} == {"REPLICA"}
 
 
 def test_what_is_short_has_come_to_stay(pair):
@@ -105,6 +109,19 @@ def test_a_peer_that_is_away_is_asked_once_in_a_while_only(pair):
     for _ in range(5):
         assert read(pair.b, "/box/k")[0] == 404
     assert pair.b.worker.refusals.counts == {"cannot-pull": 1}
+
+
+def test_a_peer_that_hangs_is_not_waited_for_longer_than_a_reader_waits(new_store, monkeypatch):
+    monkeypatch.setattr(fetch_through, "ASKED_SECS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as hanging, socket.create_server(("127.0.0.1", 0)) as own:
+        node = Node(new_store, own, f"http://127.0.0.1:{hanging.getsockname()[1]}")
+        node.worker.scan_heard_ms[0] = node.worker.now_ms()
+        asked = spawn(read, node, "/box/k")
+        asked.join(timeout=2.5)
+        assert asked.ready()
+        assert asked.value[0] == 404
+        assert node.worker.refusals.counts == {"cannot-pull": 1}
+        node.close()
 
 
 def test_a_long_object_that_was_deleted_here_is_not_read_from_there(pair):

@@ -3,6 +3,7 @@
 import os
 import socket
 import time
+from base64 import b64encode
 from hashlib import sha256
 from io import BytesIO
 from urllib.parse import urlencode
@@ -12,7 +13,7 @@ import pytest
 from actors.replication_messages import SetPeers
 from fasterstore.internal_signing import Call, signed_headers
 from fasterstore.replication.change import Batch, BlobContent, BucketState, ObjectState, Piece, Tombstone, encode_batch
-from fasterstore.replication.merge import Create, Registers
+from fasterstore.replication.merge import Create, Registers, Setting
 
 TOKEN = "a-token-of-our-own"
 PEER = "http://127.0.0.2:9000"
@@ -130,6 +131,19 @@ def test_by_the_token_alone_one_may_read_and_only_a_peer_may_write(quiet):
     assert quiet.send("POST", f"{PATH}?{urlencode({'source': PEER})}", object_batch(), headers, sign="").status == 200
 
 
+def test_a_node_that_encrypts_tells_nothing_in_the_clear(new_store):
+    settings = {"FS_INTERNAL_TOKEN": TOKEN, "FS_ADVERTISE_ADDR": "https://127.0.0.1:9000"}
+    peer = "https://127.0.0.2:9000"
+    store = new_store(**settings, FS_REPLICATION_PEERS=peer, FS_ENCRYPTION_KEY_BASE64=b64encode(bytes(32)).decode())
+    refused = call(store, object_batch(), source=peer)
+    assert (refused.status, b"https" in refused.body) == (403, True)
+    assert store.worker.refusals.counts == {"plain-http": 1}
+    assert store.worker.index.bucket("box") is None
+    assert call(store, object_batch(), source=peer, peer="127.0.0.1").status == 200
+    # A stranger is not told that it encrypts.
+    assert b"https" not in call(store, object_batch(), source=peer, token="another-token").body
+
+
 def test_it_is_closed_while_the_token_is_the_built_in_one(new_store):
     store = new_store()
     answer = call(store, object_batch(), token="internal-replication-token")
@@ -200,9 +214,15 @@ def test_a_node_does_not_take_changes_of_a_copy_of_itself(quiet):
         ObjectState("box", b"k", 1 << 40, b"o" * 16, 0, "e", 1, {"content-type": "a\nb"}, {}, {}, {}, "", None),
         ObjectState("box", b"k", 1 << 40, b"o" * 16, 0, "e", 1, {}, {"colour": "\u2603"}, {}, {}, "", None),
         ObjectState("box", b"k", (1 << 63) - 1, b"o" * 16, 0, "e", 1, {}, {}, {}, {}, "", None),
+        ObjectState("box", b"k", 1 << 40, b"o" * 16, 0, "e", 1, {"content-length": "5"}, {}, {}, {}, "", None),
+        ObjectState("box", b"k", 1 << 40, b"o" * 16, 0, "e", 1, {}, {"a: b": "c"}, {}, {}, "", None),
+        ObjectState("box", b"k", 1 << 40, b"o" * 16, 0, "e", 1, {}, {}, {"md4": "AAAA"}, {}, "", None),
+        ObjectState("box", b"k", 1 << 40, b"o" * 16, 0, "e", 253_402_300_800_000, {}, {}, {}, {}, "", None),
+        ObjectState("box", b"k", 1 << 40, b"o" * 16, 0, "e", 1, {}, {}, {}, {}, "everybody", None),
         BucketState("-box", Registers((Create(1 << 40, b"o" * 16, 1),))),
+        BucketState("odd", Registers((Create(1 << 40, b"o" * 16, 1 << 62),))),
     ],
-    ids=["bucket", "key", "etag", "header", "metadata", "stamp", "name"],
+    ids=["bucket", "key", "etag", "header", "metadata", "stamp", "length", "colon", "checksum", "year", "acl", "name", "birth"],
 )
 def test_what_no_node_can_have_sent_is_refused_by_itself(quiet, change):
     good = ObjectState("box", b"good", 1 << 40, b"o" * 16, 0, "e", 1, {}, {}, {}, {}, "", None)
@@ -211,6 +231,16 @@ def test_what_no_node_can_have_sent_is_refused_by_itself(quiet, change):
     assert b"ImpossibleChange" in answer.body
     assert quiet.send("GET", "/box/good").status == 200
     assert len(quiet.worker.index.buckets("", "", 10)) == 1
+
+
+@pytest.mark.parametrize("name", ["acl", "cors", "ownership", "public-access-block", "tagging"])
+def test_a_setting_that_would_spoil_its_bucket_is_refused(quiet, name):
+    registers = Registers((Create(1 << 40, b"o" * 16, 1),), settings=(Setting(name, b"", 1 << 41, b"o" * 16),))
+    bad = registers._replace(settings=(Setting(name, b"nonsense", 1 << 41, b"o" * 16),))
+    for document in (registers, bad) if name != "acl" else (bad,):
+        answer = call(quiet, encode_batch(Batch(1, b"o" * 16, bytes(16), 1, 1, (BucketState("box", document),))))
+        assert b"ImpossibleChange" in answer.body
+    assert nothing_came(quiet)
 
 
 def test_a_body_that_stops_on_the_wire_changes_nothing_and_is_cut(quiet):
