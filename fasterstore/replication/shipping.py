@@ -211,6 +211,7 @@ class Shipping:
             self._begin_scan(reason, now)
         else:
             self._scan = ScanRanges(reason, now)
+            self._moved = True
         return self._next(now)
 
     def owe(self, addresses: Sequence[Address], now: float) -> list[Action]:
@@ -282,7 +283,7 @@ class Shipping:
 
     def cursor(self, now_ms: int, now: float) -> Cursor | None:
         """What to keep; None while the peer is not known yet. `now_ms`: Unix time, of the same moment as `now`."""
-        if not self.peer_log or (self._scan is not None and not self._scan.begun):
+        if not self.peer_log:
             return None
         if self._scan is None and not self._owed:
             # Not only when it has everything: under load that never ends there is no such moment.
@@ -436,7 +437,7 @@ class Shipping:
         firsts = self._flights.first_lsns() + ([self._log.first] if self._log else [])
         self._acked_lsn = max(self._acked_lsn, min(firsts, default=self._head.lsn + 1) - 1)
         self._marks.ack(self._acked_lsn)
-        if self._scan is not None and not self._scan.todo and not self._flights.scanning():
+        if self._scan is not None and self._scan.begun and not self._scan.todo and not self._flights.scanning():
             self._scan = None
             if self._is_up:
                 self._up()

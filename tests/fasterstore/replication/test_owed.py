@@ -4,10 +4,10 @@ import pytest
 
 from fasterstore.replication import owed, shipping
 from fasterstore.replication.board import PeerState
-from fasterstore.replication.cursor import Address
+from fasterstore.replication.cursor import START, Address
 from fasterstore.replication.owed import Owed
 from fasterstore.replication.shipping import Shipping
-from fasterstore.replication.work import LogRange, Meet, OwedKeys, Read, ScanPage
+from fasterstore.replication.work import LogRange, Meet, OwedKeys, Read, Save, ScanPage
 
 NODE, LOG, PEER, PEER_LOG, OTHER_LOG = (bytes([number]) * 16 for number in range(1, 6))
 
@@ -163,3 +163,35 @@ def test_a_peer_that_is_away_has_nothing_new_once_it_is_to_be_sent_everything():
     assert not peer.has(12)
     acked(peer, page, 1.0)
     assert peer.has(12)
+
+
+def test_a_resync_that_waits_for_the_peer_is_not_ended_by_what_was_on_its_way_before():
+    """The entries that came meanwhile, and those that had failed, were never sent."""
+    peer = level()
+    first = work_of(grow(peer, 11))
+    grow(peer, 12)
+    second = work_of(peer.was_read(first.number, 11, 50, 1, 0.0))
+    peer.was_read(second.number, 12, 50, 1, 0.0)
+    peer.failed(second.number, "reset", 0.0)
+    peer.resync("asked for", 0.0)
+    grow(peer, 13)
+    acked(peer, first, 0.0)
+    assert peer.scan_reason == "asked for"
+    assert not any(peer.has(lsn) for lsn in (12, 13))
+    assert isinstance(work_of(peer.met(PEER, PEER_LOG, 0, 1.0)), ScanPage)
+
+
+def test_a_resync_that_waits_for_the_peer_is_kept_across_a_restart():
+    peer = level()
+    work = work_of(grow(peer, 11))
+    peer.failed(work.number, "reset", 0.0)
+    assert Save() in peer.resync("asked for", 0.0)
+    grow(peer, 12)
+    again = Shipping(NODE, LOG, 14, 140, peer.cursor(1, 0.0), 0.0)
+    again.start(0.0)
+    assert again.scan_reason == "asked for"
+    assert not any(again.has(lsn) for lsn in (11, 12, 14))
+    works = [action.work for action in again.met(PEER, PEER_LOG, -100.0, 0.0) if isinstance(action, Read)]
+    while not isinstance(works[-1], ScanPage):
+        works += [action.work for action in again.was_read(works[-1].number, works[-1].last_lsn, 0, 0, 0.0) if isinstance(action, Read)]
+    assert works[-1][1:] == (START, None)
