@@ -11,9 +11,12 @@ from tests.node import RunningNode
 from tests.raw_connection import RawConnection
 from tests.s3.test_default_deny import DENIED, OPEN, UNSIGNED, action_of, bucket_of, exchange, requests_of_all_routes
 
+PEER = "http://127.0.0.1:9"
+"""Nobody answers there: who calls has to be one of the node's peers, whatever token it has."""
 INTERNAL, METRICS, ADMIN = "token-of-the-internal-routes", "token-of-the-metrics", "secret-of-the-administrator"
 SETTINGS = {
     "FS_INTERNAL_TOKEN": INTERNAL,
+    "FS_REPLICATION_PEERS": PEER,
     "FS_METRICS_TOKEN": METRICS,
     "FS_ADMIN_ACCESS_KEY": "administrator",
     "FS_ADMIN_SECRET_KEY": ADMIN,
@@ -83,11 +86,17 @@ def with_header(name, value):
     return lambda node, method, path, query, headers: (query, {name: value})
 
 
+def of_peer(token):
+    """Sends the internal token as the peer does."""
+    sent = {"x-fs-internal-token": token}
+    return lambda node, method, path, query, headers: (f"{query}&source={PEER}" if query else f"source={PEER}", sent)
+
+
 KEYS = {
     "the S3 key": (by_sigv4(None, "a-secret-of-nodes"), "s3"),
     "the S3 key by version 2": (by_sigv2(None, ""), "s3"),
     "the admin key": (by_sigv4("administrator", ADMIN), "admin"),
-    "the internal token": (with_header("x-fs-internal-token", INTERNAL), "internal"),
+    "the internal token": (of_peer(INTERNAL), "internal"),
     "the metrics token": (with_header("authorization", f"Bearer {METRICS}"), "metrics"),
     "the admin key with the S3 secret": (by_sigv4("administrator", "a-secret-of-nodes"), None),
     "the S3 key with the admin secret": (by_sigv4(None, ADMIN), None),
@@ -96,9 +105,9 @@ KEYS = {
     "the S3 key by version 2 with another secret": (by_sigv2(None, "another"), None),
     "the S3 key in a URL of version 2 with another secret": (by_sigv2_query(None, "another"), None),
     "the internal token as a bearer": (with_header("authorization", f"Bearer {INTERNAL}"), None),
-    "the metrics token as the internal one": (with_header("x-fs-internal-token", METRICS), None),
-    "the admin secret as the internal token": (with_header("x-fs-internal-token", ADMIN), None),
-    "the built-in internal token": (with_header("x-fs-internal-token", "internal-replication-token"), None),
+    "the metrics token as the internal one": (of_peer(METRICS), None),
+    "the admin secret as the internal token": (of_peer(ADMIN), None),
+    "the built-in internal token": (of_peer("internal-replication-token"), None),
     "the S3 secret as a bearer": (with_header("authorization", "Bearer a-secret-of-nodes"), None),
 }
 
