@@ -5,7 +5,7 @@ PY := .venv/bin/python
 TESTS_STAMP := .venv/.tests-installed
 NODE_STAMP := .venv/.node-installed
 NOT_SLOW_SUITES := not faults and not clients
-UNIT_TESTS := $(wildcard tests/architecture tests/fasterstore tests/actors tests/web tests/tools tests/scripts)
+UNIT_TESTS := $(wildcard tests/architecture tests/docs tests/fasterstore tests/actors tests/web tests/tools tests/scripts)
 SHELL_SCRIPTS := $(wildcard scripts/*.sh) tests/clients/install.sh .ci/run
 PYTEST := $(PY) -m pytest -n 2 --dist worksteal --timeout=300
 # Three where much of the time is spent waiting: for deadlines, restarts, disks.
