@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Install the S3 programs that `make test-clients` runs and that are not there yet: awscli 2, rclone and restic by apt (as root),
-# mc by Go, pandas and what goes with it by pip. Into CLIENTS_DIR (.venv-clients unless set), what apt brings into the system.
+# mc by Go, litestream, pandas and what goes with it by pip. Into CLIENTS_DIR (.venv-clients unless set), what apt brings into the system.
 # A program that cannot be had is named with the reason and left out; its tests skip themselves.
 set -uo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." || exit 1
@@ -62,4 +62,5 @@ by_apt rclone command -v rclone
 by_apt restic command -v restic
 by_pip data
 by_pip crt
+by_pip litestream
 by_go mc github.com/minio/mc@latest
