@@ -48,6 +48,7 @@ from fasterstore.storage.disk import RealDisk
 from fasterstore.token_buckets import TokenBuckets
 from tools.commands import follow_commands
 from tools.copy_process import CopyProcess
+from tools.disk_samples import disk_samples
 from tools.repairing import start_repairer
 from tools.replicating import start_replicator
 from tools.scrubbing import make_report, start_scrubber
@@ -210,7 +211,7 @@ class StorageProcess:
 
     def _samples(self) -> list[MetricSamples]:
         own = self._metrics.samples() + self.actors.compaction_state.samples() + self.actors.snapshot_state.samples(now_ms)
-        own += lease_samples(self._buckets)
+        own += lease_samples(self._buckets) + disk_samples(self._datadir.path)
         if self._replication_board is not None:
             own += self._repairs.samples()
         own += replication_samples(self._replication_board, now_ms)
