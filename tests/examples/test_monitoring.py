@@ -200,8 +200,9 @@ def test_every_panel_follows_the_variables_for_source_job_and_node() -> None:
     [
         "s3_requests_total", "s3_request_seconds_bucket", "s3_ttfb_seconds_bucket", "journal_batch_requests_sum",
         "wal_fsync_seconds_bucket", "actor_mailbox_depth", "compaction_live_bytes", "compaction_held_bytes",
-        "compaction_reclaimable_bytes", "compaction_moved_bytes_total", "scrub_round_done_ratio", "damaged_blobs", "cache_hits_total", "http_connections", "http_connections_over_limit_total",
-        "internal_refused_total", "replication_lag_seconds", "replication_peer_state", "process_memory_bytes",
+        "compaction_reclaimable_bytes", "compaction_moved_bytes_total", "scrub_round_done_ratio", "damaged_blobs",
+        "cache_hits_total", "http_connections", "http_connections_over_limit_total", "internal_refused_total",
+        "replication_lag_seconds", "replication_peer_state", "process_memory_bytes",
     ],
 )  # fmt: skip
 def test_the_dashboard_shows(name: str) -> None:
