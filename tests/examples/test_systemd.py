@@ -122,6 +122,34 @@ def test_the_files_that_the_first_lines_install_are_there() -> None:
     assert only("EnvironmentFile") in head and f"systemctl enable --now {UNIT.stem}\n" in head
 
 
+_WITHOUT_WRITABLE_CODE = """
+import ctypes, sys
+if ctypes.CDLL(None).prctl(65, 1, 0, 0, 0):  # PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN
+    sys.exit("no such protection")
+from gevent import monkey
+monkey.patch_all()
+import tools.node, tools.storage_process, tools.worker_process, tools.single_process, tools.roll_copy
+from actors.runtime import offload, spawn
+from fasterstore.aes_gcm import open_once, seal_once
+key, associated = bytes(32), bytes(32)
+assert open_once(key, associated, seal_once(key, associated, b"text")) == b"text"
+assert (offload(lambda: 5), spawn(lambda: 6).get()) == (5, 6)
+import mmap
+try:
+    mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+except PermissionError:
+    print("served")
+"""
+
+
+def test_the_program_makes_no_code_in_memory_so_the_unit_may_forbid_it() -> None:
+    assert only("MemoryDenyWriteExecute") == "yes"
+    result = subprocess.run([sys.executable, "-c", _WITHOUT_WRITABLE_CODE], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    if "no such protection" in result.stderr:
+        pytest.skip("a kernel before 6.3")
+    assert (result.stdout, result.stderr) == ("served\n", "")
+
+
 # ---- by systemd itself
 
 
