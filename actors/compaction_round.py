@@ -117,7 +117,11 @@ class Round:
 
     def look(self) -> None:
         """Count what there is to gain."""
-        self._state.reclaimable_bytes = compaction.reclaimable_bytes(self._segments())
+        rows = self._segments()
+        self._state.reclaimable_bytes = compaction.reclaimable_bytes(rows)
+        sealed = [row for row in rows if row.sealed and not row.retired]
+        self._state.live_bytes = sum(row.live_bytes for row in sealed)
+        self._state.held_bytes = sum(row.length_bytes - row.punched_bytes for row in sealed)
 
     def _segments(self) -> list[SegmentRow]:
         """Every segment. What the log says was punched out of one counts as given back only as far as its file has shrunk by it.

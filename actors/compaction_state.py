@@ -5,6 +5,7 @@
 | state              | idle, running, paused, failed (the last round ended with an error; the next is tried at its time)   |
 | rounds             | rounds since the start of the storage process                                                        |
 | reclaimable_bytes  | dead bytes of sealed segments, as of the last look                                                   |
+| live_bytes, held_bytes | what blobs take of sealed segments, and what those take of the disk, as of the last look          |
 | short_of_space     | free space is below twice FS_MIN_FREE_MB: full speed, no read grace                                  |
 | segments_to_do / segments_done | of the running round, or of the last one                                                |
 | moved_bytes, moved_blobs, freed_bytes, forgotten_blobs, damaged_blobs | totals since the start of the process            |
@@ -26,6 +27,8 @@ class CompactionState:
         self.paused = False
         self.rounds = 0
         self.reclaimable_bytes = 0
+        self.live_bytes = 0
+        self.held_bytes = 0
         self.short_of_space = False
         self.segments_to_do = 0
         self.segments_done = 0
@@ -51,6 +54,8 @@ class CompactionState:
         last_error = bool(self.last_round and self.last_round["error"])
         return [
             gauge("reclaimable_bytes", "Dead bytes of sealed segments.", self.reclaimable_bytes),
+            gauge("live_bytes", "Bytes of sealed segments that blobs hold.", self.live_bytes),
+            gauge("held_bytes", "Bytes that sealed segments take of the disk.", self.held_bytes),
             gauge("running", "1 while a round is under way.", float(self.state == "running")),
             gauge("paused", "1 while an operator has paused compaction.", float(self.paused)),
             gauge("short_of_space", "1 while free space is below twice FS_MIN_FREE_MB.", float(self.short_of_space)),

@@ -11,6 +11,7 @@ from typing import Any
 
 from actors import vitals
 from actors.messages import CollectMetrics, CollectVitals
+from actors.process_samples import process_samples
 from actors.runtime import GeventActor, Ref
 from actors.samples import MetricSamples, metric
 
@@ -38,7 +39,7 @@ class Observer(GeventActor):
         if isinstance(message, CollectVitals):
             own = [{"process": self._process, "pid": os.getpid(), **row} for row in vitals.snapshot()]
         elif isinstance(message, CollectMetrics):
-            own = self._samples() + self._vitals_samples()
+            own = self._samples() + self._vitals_samples() + process_samples(self._process)
         else:
             return []
         return own + self._ask_peers(message)

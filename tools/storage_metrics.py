@@ -43,7 +43,7 @@ class StorageMetrics:
         if view is None:
             return found
         try:
-            usage, applied_lsn = view.usage(), view.applied_lsn()
+            usage, applied_lsn, damaged = view.usage(), view.applied_lsn(), view.damaged_blobs()
         except (DamagedRow, VolumeSuspect) as error:
             logger.error("usage is left out of the metrics: %s", error)
             return found
@@ -52,6 +52,7 @@ class StorageMetrics:
         return [
             *found,
             metric("fasterstore_wal_head_lsn", "gauge", "The last entry that is durable and visible.", [["", {}, applied_lsn]]),
+            metric("fasterstore_damaged_blobs", "gauge", "Blobs that failed verification and are not repaired.", [["", {}, damaged]]),
             metric("fasterstore_bucket_objects", "gauge", "Objects in a bucket.", objects),
             metric("fasterstore_bucket_bytes", "gauge", "Plaintext bytes of a bucket's objects.", size_bytes),
         ]

@@ -48,6 +48,7 @@ from fasterstore.storage.disk import RealDisk
 from fasterstore.token_buckets import TokenBuckets
 from tools.commands import follow_commands
 from tools.copy_process import CopyProcess
+from tools.disk_samples import disk_samples
 from tools.repairing import start_repairer
 from tools.replicating import start_replicator
 from tools.scrubbing import make_report, start_scrubber
@@ -131,7 +132,7 @@ class StorageProcess:
     def start(self) -> None:
         """Take the lock, recover, start the actors, let the workers in."""
         DirLock(self._datadir.path, STORAGE_LOCK_NAME).acquire(wait=True)
-        self.directory.register("observer", Observer.start("storage", self._samples, self._peers))
+        self.directory.register("observer", Observer.start("storage", self.samples, self._peers))
         if self._buckets is not None:
             self.directory.register("rate-limiter", RateLimiter.start(self._buckets))
         self._listener.start()
@@ -208,9 +209,10 @@ class StorageProcess:
         os.write(self._child.report_fd, outcome.report.encode()[:4096])
         os._exit(outcome.code)
 
-    def _samples(self) -> list[MetricSamples]:
+    def samples(self) -> list[MetricSamples]:
+        """Everything that the storage process exports, but for what the observer adds of the actors and of the process itself."""
         own = self._metrics.samples() + self.actors.compaction_state.samples() + self.actors.snapshot_state.samples(now_ms)
-        own += lease_samples(self._buckets)
+        own += lease_samples(self._buckets) + disk_samples(self._datadir.path)
         if self._replication_board is not None:
             own += self._repairs.samples()
         own += replication_samples(self._replication_board, now_ms)

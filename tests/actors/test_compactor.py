@@ -14,7 +14,7 @@ from fasterstore.compaction import segments_to_rewrite
 from fasterstore.metadata.index import IndexView
 from fasterstore.model import DeleteIntent
 from fasterstore.storage import record
-from fasterstore.storage.segment import segment_name
+from fasterstore.storage.segment import HEADER_BYTES, segment_name
 from tests.actors.test_segment_writer import finish, reserve
 from tests.faults.memory import SharedMemoryDisk
 from tests.probe.eventually import eventually
@@ -107,6 +107,19 @@ def test_a_round_rewrites_unlinks_and_keeps_every_object(make_node):
     assert compact(node)["moved_blobs"] == status["moved_blobs"]  # a second round finds nothing to do
     node.restart()
     check(node, bodies)
+
+
+def test_after_a_round_live_and_reclaimable_bytes_make_up_what_sealed_segments_hold(make_node):
+    node = make_node()
+    bodies = fill(node, 200)
+    delete(node, bodies, sorted(bodies)[::5])
+    compact(node)
+    status = compact(node)
+    view = view_of(node)
+    sealed = [row for row in view.segments() if row.sealed and not row.retired]
+    view.close()
+    assert sealed and status["live_bytes"] == sum(row.live_bytes for row in sealed) > 0
+    assert status["held_bytes"] == status["live_bytes"] + status["reclaimable_bytes"] + len(sealed) * HEADER_BYTES
 
 
 def test_a_segment_with_nothing_in_it_goes_without_a_byte_being_copied(make_node):

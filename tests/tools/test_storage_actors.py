@@ -256,6 +256,7 @@ def test_batches_and_usage_are_counted(node):
     found = {sample["name"]: sample["samples"] for sample in metrics.samples()}
     assert found["fasterstore_bucket_objects"] == [["", {"bucket": "b"}, 1]]
     assert found["fasterstore_bucket_bytes"] == [["", {"bucket": "b"}, 4]]
+    assert found["fasterstore_damaged_blobs"] == [["", {}, 0]]
     assert ["_count", {}, 1] in found["fasterstore_wal_fsync_seconds"]
     assert ["_sum", {}, 3.0] in found["fasterstore_journal_batch_requests"]
     assert len(found["fasterstore_journal_batch_requests"]) == len(SIZE_BOUNDS) + 3
