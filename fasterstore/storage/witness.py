@@ -108,7 +108,7 @@ class Witness:
 
     def _open(self) -> None:
         self._counter = max((slot.counter for slot in self._slots()), default=0)
-        fd = self._disk.open(self._path, create=True)
+        fd = self._create()
         try:
             if self._disk.size(fd) < SLOTS * SLOT_BYTES:
                 self._allocate(fd)
@@ -118,6 +118,14 @@ class Witness:
             self._disk.close(fd)
             raise
         self._fd = fd
+
+    def _create(self) -> int:
+        try:
+            return self._disk.open(self._path, create=True)
+        except OSError as error:
+            if error.errno in NO_SPACE:  # of inodes, before the first write: nothing is in doubt
+                raise StorageFull(f"{self._path}: {error}") from error
+            raise
 
     def _allocate(self, fd: int) -> None:
         # All its space at once, so that a full disk never stops a witness that exists.

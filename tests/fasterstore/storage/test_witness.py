@@ -90,10 +90,11 @@ def test_a_failed_write_or_sync_refuses_for_ever(operation):
             witness.write(LOG, 1)
 
 
-def test_a_full_disk_refuses_only_its_making():
+@pytest.mark.parametrize("operation", ["open", "fallocate"])
+def test_a_full_disk_refuses_only_its_making(operation):
     disk = MemoryDisk()
     witness = Witness(disk, PATH)
-    disk.fail_next("fallocate", errno.ENOSPC)
+    disk.fail_next(operation, errno.ENOSPC)
     with pytest.raises(StorageFull):
         witness.write(LOG, 1)
     witness.write(LOG, 1)
