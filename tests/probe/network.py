@@ -110,7 +110,11 @@ class Namespaces:
     def cut(self, source: str, *, connects_only: bool) -> None:
         only = ("ipproto", "tcp", "dport", str(PORT)) if connects_only else ()
         where = ("iif", f"to-{source}", "to", _address(other(source)))
-        _run("ip", "rule", "add", *where, *only, "preference", str(_PREFERENCE), "blackhole")
+        try:
+            _run("ip", "rule", "add", *where, *only, "preference", str(_PREFERENCE), "blackhole")
+        except OSError as error:
+            if "File exists" not in str(error):  # two faults of one round may cut the same way
+                raise
 
     def heal(self) -> None:
         with contextlib.suppress(OSError):  # says that there is no such rule, after the last
