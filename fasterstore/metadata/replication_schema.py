@@ -20,7 +20,7 @@ import msgpack
 
 from fasterstore.errors import DamagedRow
 from fasterstore.metadata.replication_entries import restore_registers
-from fasterstore.metadata.schema import seal, unseal
+from fasterstore.metadata.schema import of_columns, seal, unseal
 from fasterstore.replication.merge import Registers
 
 REPLICATION_TABLES = """
@@ -103,6 +103,7 @@ def pack_tombstone(row: TombstoneRow) -> bytes:
     return seal(b"tombstones", _tombstone_key(row.bucket.encode(), row.key), _pack(row[2:]))
 
 
+@of_columns
 def unpack_tombstone(bucket: bytes, key: bytes, noted_ms: int, sealed: bytes) -> TombstoneRow:
     """Return the tombstone. Raises DamagedRow."""
     fields = _unpack(unseal(b"tombstones", _tombstone_key(bucket, key), sealed))
@@ -117,6 +118,7 @@ def pack_registers(row: RegistersRow) -> bytes:
     return seal(b"bucket_registers", row.name.encode(), _pack((row.registers, row.gone_ms)))
 
 
+@of_columns
 def unpack_registers(name: bytes, gone_ms: int | None, sealed: bytes) -> RegistersRow:
     """Return the registers. Raises DamagedRow."""
     registers, stored_ms = _unpack(unseal(b"bucket_registers", name, sealed))
@@ -130,6 +132,7 @@ def pack_peer_blob(row: PeerBlobRow) -> bytes:
     return seal(b"peer_blobs", _NUMBER.pack(row.number) + row.log_uuid, _NUMBER.pack(row.blob))
 
 
+@of_columns
 def unpack_peer_blob(log_uuid: bytes, number: int, blob: int, sealed: bytes) -> PeerBlobRow:
     """Return the row. Raises DamagedRow."""
     (stored,) = _NUMBER.unpack(unseal(b"peer_blobs", _NUMBER.pack(number) + log_uuid, sealed))

@@ -24,7 +24,9 @@ rows are still read. `migration.py` makes this version of an older one.
 """
 
 import struct
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import wraps
+from typing import NamedTuple, ParamSpec, TypeVar
 
 import msgpack
 
@@ -77,8 +79,24 @@ _DAMAGED_FLAG = 1
 _SEALED_FLAG = 1
 _RETIRED_FLAG = 2
 
+Columns = ParamSpec("Columns")
+Row = TypeVar("Row")
+
 _pack = msgpack.Packer(use_bin_type=True).pack
 _unpack = msgpack.unpackb
+
+
+def of_columns(unpack: Callable[Columns, Row]) -> Callable[Columns, Row]:
+    """Make DamagedRow of what columns of a wrong type raise: a page in another's place brings the rows of another table."""
+
+    @wraps(unpack)
+    def unpacked(*columns: Columns.args, **named: Columns.kwargs) -> Row:
+        try:
+            return unpack(*columns, **named)
+        except (TypeError, struct.error) as error:
+            raise DamagedRow(f"index: {unpack.__name__} of {columns[:-1]!r}: {error}") from None
+
+    return unpacked
 
 
 def seal(tag: bytes, key: bytes, value: bytes) -> bytes:
@@ -147,6 +165,7 @@ def pack_bucket(row: BucketRow) -> bytes:
     return seal(b"buckets", row.name.encode(), _pack((row.bucket_id, row.created_ms, row.settings, row.version)))
 
 
+@of_columns
 def unpack_bucket(name: bytes, bucket_id: int, sealed: bytes) -> BucketRow:
     """Return the bucket. Raises DamagedRow."""
     stored_id, created_ms, settings, version = _unpack(unseal(b"buckets", name, sealed))
@@ -160,6 +179,7 @@ def pack_object(bucket_id: int, key: bytes, row: ObjectRow) -> bytes:
     return seal(b"objects", _KEY.pack(bucket_id) + key, _pack(row))
 
 
+@of_columns
 def unpack_object(bucket_id: int, key: bytes, blob: int, sealed: bytes) -> ObjectRow:
     """Return the current version. Raises DamagedRow."""
     row = ObjectRow(*_unpack(unseal(b"objects", _KEY.pack(bucket_id) + key, sealed)))
@@ -178,6 +198,7 @@ def pack_blob(row: BlobRow) -> bytes:
     return seal(b"blobs", _KEY.pack(row.number), value)
 
 
+@of_columns
 def unpack_blob(number: int, prefix: int, segment: int, sealed: bytes) -> BlobRow:
     """Return the blob. Raises DamagedRow."""
     value = BLOB_VALUE.unpack(unseal(b"blobs", _KEY.pack(number), sealed))
@@ -195,6 +216,7 @@ def pack_segment(row: SegmentRow) -> bytes:
     return seal(b"segments", _KEY.pack(row.segment_id), value)
 
 
+@of_columns
 def unpack_segment(segment_id: int, sealed: bytes) -> SegmentRow:
     """Return the segment. Raises DamagedRow."""
     value = unseal(b"segments", _KEY.pack(segment_id), sealed)
@@ -210,6 +232,7 @@ def pack_usage(bucket_id: int, objects: int, size_bytes: int) -> bytes:
     return seal(b"usage", _KEY.pack(bucket_id), _USAGE.pack(objects, size_bytes))
 
 
+@of_columns
 def unpack_usage(bucket_id: int, sealed: bytes) -> tuple[int, int]:
     """Return (objects, plaintext bytes). Raises DamagedRow."""
     objects, size_bytes = _USAGE.unpack(unseal(b"usage", _KEY.pack(bucket_id), sealed))

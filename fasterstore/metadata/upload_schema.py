@@ -22,7 +22,7 @@ from typing import NamedTuple, overload
 import msgpack
 
 from fasterstore.errors import DamagedRow
-from fasterstore.metadata.schema import seal, unseal
+from fasterstore.metadata.schema import of_columns, seal, unseal
 from fasterstore.model import BucketId, ManifestNumber, ManifestRow, PartEnd, PartRow, Slice, UploadRow
 
 UPLOAD_TABLES = """
@@ -76,6 +76,7 @@ def pack_upload(row: UploadRow) -> bytes:
     return seal(b"uploads", _upload_key(row.bucket_id, row.key, row.number), _pack(row[3:]))
 
 
+@of_columns
 def unpack_upload(bucket_id: int, key: bytes, number: int, changed_ms: int, sealed: bytes) -> UploadRow:
     """Return the upload. Raises DamagedRow."""
     fields = _unpack(unseal(b"uploads", _upload_key(bucket_id, key, number), sealed))
@@ -90,6 +91,7 @@ def pack_part(manifest: int, row: PartRow) -> bytes:
     return seal(b"parts", _PAIR.pack(manifest, row.number), _pack(row[1:]))
 
 
+@of_columns
 def unpack_part(manifest: int, part: int, sealed: bytes) -> PartRow:
     """Return the part. Raises DamagedRow."""
     size_bytes, etag, modified_ms, checksums, slices = _unpack(unseal(b"parts", _PAIR.pack(manifest, part), sealed))
@@ -101,6 +103,7 @@ def pack_manifest(row: ManifestRow) -> bytes:
     return seal(b"manifests", _KEY.pack(row.number), _pack(row[1:]))
 
 
+@of_columns
 def unpack_manifest(number: int, sealed: bytes) -> ManifestRow:
     """Return the manifest. Raises DamagedRow."""
     return ManifestRow(ManifestNumber(number), *_unpack(unseal(b"manifests", _KEY.pack(number), sealed)))
@@ -170,6 +173,7 @@ def seal_map(manifest: int, data: bytes) -> bytes:
     return seal(b"maps", _KEY.pack(manifest), data)
 
 
+@of_columns
 def unseal_map(manifest: int, sealed: bytes) -> bytes:
     """Return the bytes of a map. Raises DamagedRow."""
     return unseal(b"maps", _KEY.pack(manifest), sealed)
@@ -180,6 +184,7 @@ def pack_release(row: Release) -> bytes:
     return seal(b"releases", _KEY.pack(row.number), RELEASE_VALUE.pack(row.unused_ms, row.what, row.after))
 
 
+@of_columns
 def unpack_release(number: int, unused_ms: int, sealed: bytes) -> Release:
     """Return the release. Raises DamagedRow."""
     stored_ms, what, after = RELEASE_VALUE.unpack(unseal(b"releases", _KEY.pack(number), sealed))
