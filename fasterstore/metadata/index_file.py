@@ -13,7 +13,7 @@ from fasterstore.clock import leap
 from fasterstore.errors import DamagedRow, VolumeSuspect
 from fasterstore.metadata import schema
 from fasterstore.metadata.index import NoPageChecksums, open_connection
-from fasterstore.metadata.table_scan import TABLES, value_of
+from fasterstore.metadata.table_scan import INDEXES, TABLES, check_entry, value_of
 from fasterstore.model import SegmentRow
 
 CACHE_KIB = 4096
@@ -46,7 +46,7 @@ def _open_to_read(path: str) -> apsw.Connection:
 
 
 def check_file(path: str) -> Iterator[int]:
-    """Check every page and its place in the trees, then every row; yields how many rows are done, and once at the beginning.
+    """Check every page and its place in the trees, then every row and index entry; yields how many rows are done, first 0.
 
     Raises DamagedRow: a page, a tree or a row is not what was written; VolumeSuspect, apsw.Error: it cannot be read at all.
     """
@@ -67,6 +67,10 @@ def check_file(path: str) -> Iterator[int]:
                 done += 1
                 if not done % ROWS_A_STEP:
                     yield done
+        for index in [index for index in INDEXES if index.since <= version]:
+            where = f" WHERE {index.where}" if index.where else ""
+            for entry in connection.execute(f"SELECT {', '.join(index.columns)} FROM {index.table} INDEXED BY {index.name}{where}"):
+                check_entry(index, entry)
         yield done
     except (apsw.Error, UnicodeDecodeError, TypeError) as error:
         if isinstance(error, apsw.Error) and not is_damage(error):

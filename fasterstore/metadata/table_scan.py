@@ -80,8 +80,8 @@ TABLES = (
 )
 INDEXES = (
     Index("blobs_by_id", "blobs", ("prefix", "number")),
-    Index("blobs_by_segment", "blobs", ("segment", "number")),
-    Index("blobs_unused", "blobs", ("unused_ms", "number"), "unused_ms IS NOT NULL"),
+    Index("blobs_by_segment", "blobs", ("segment", "number"), since=2),
+    Index("blobs_unused", "blobs", ("unused_ms", "number"), "unused_ms IS NOT NULL", 2),
     Index("uploads_by_time", "uploads", ("changed_ms", "bucket_id", "key", "number")),
     Index("releases_by_time", "releases", ("unused_ms", "number")),
     Index("tombstones_by_time", "tombstones", ("noted_ms", "bucket", "key"), since=3),
@@ -89,6 +89,8 @@ INDEXES = (
     Index("peer_blobs_by_blob", "peer_blobs", ("blob", "log_uuid", "number"), since=3),
 )
 TABLE = {table.name: table for table in TABLES}
+_BYTES = frozenset(("bucket", "key", "log_uuid", "name"))
+"""Columns of indexes that hold bytes; the others hold whole numbers."""
 
 
 class BadRow(NamedTuple):
@@ -114,6 +116,16 @@ def value_of(table: Table, row: tuple[Any, ...]) -> Any:
         raise DamagedRow(f"index table {table.name}: the row of key {row[: table.keys]!r} is malformed: {error}") from error
 
 
+def check_entry(index: Index, entry: tuple[Any, ...]) -> None:
+    """Raises DamagedRow for what cannot be an entry of that index: a page of another table may stand in the place of one of its own.
+
+    SQLite notices that of whole indexes by their count, which of a partial one it does not know.
+    """
+    for column, value in zip(index.columns, entry, strict=True):
+        if type(value) is not (bytes if column in _BYTES else int):
+            raise DamagedRow(f"index {index.name}: {entry!r} is no entry of it")
+
+
 def bad_rows(table: Table, rows: list[tuple[Any, ...]]) -> list[BadRow]:
     """Those of `rows` that fail."""
     bad = []
@@ -137,9 +149,11 @@ class TableScan:
         return Slice(found, found[-1][: table.keys] if len(found) == limit else None)
 
     def index_slice(self, index: Index, after: tuple[Any, ...] | None, limit: int) -> Slice:
-        """At most `limit` entries of a secondary index, as its columns."""
+        """At most `limit` entries of a secondary index, as its columns. Raises DamagedRow for one that cannot be an entry of it."""
         source = f"FROM {index.table} INDEXED BY {index.name}"
         found = self._slice(index.columns, source, index.where, index.columns, after, limit)
+        for entry in found:
+            check_entry(index, entry)
         return Slice(found, found[-1] if len(found) == limit else None)
 
     def _slice(
